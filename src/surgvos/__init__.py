@@ -1,0 +1,1 @@
+"""SurgVOS: segment and track anything in surgical video."""
