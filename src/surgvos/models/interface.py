@@ -1,0 +1,174 @@
+"""What every video model takes and gives. Tensors only; no files, no frames, no state.
+
+Letters in shapes: ``B`` objects (their *slots*), ``K`` candidate masks, ``M`` memories, ``P`` pointers or points,
+``H W`` the model's input size, ``h w`` a smaller grid of it. An `ImageFeatures` holds either one image, shared by
+all objects, or one image per object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+ABSENT_LOGIT = -1024.0
+"""Mask logit of every pixel of an object that is judged absent."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """What a model sees in one image, or in one image per object.
+
+    Attributes:
+        levels: Feature maps ``(N, C_i, h_i, w_i)``, finest first; memory is kept at the grid of the last one.
+        memory_key: ``(N, C_k, h, w)``, the part of a memory that depends on the image alone, for models that
+            match by it; None where the model has no such part.
+    """
+
+    levels: tuple[Tensor, ...]
+    memory_key: Tensor | None = None
+
+    def take(self, images: Tensor | slice) -> ImageFeatures:
+        """Features of some of the images: an index tensor ``(N',)``, repetitions allowed, or a slice."""
+        key = None if self.memory_key is None else self.memory_key[images]
+        return replace(self, levels=tuple(level[images] for level in self.levels), memory_key=key)
+
+    @property
+    def num_images(self) -> int:
+        return self.levels[0].shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptBatch:
+    """Prompts of ``B`` objects in one image, all of the same make, in pixels of the model's input.
+
+    Attributes:
+        points_xy: float ``(B, P, 2)``; continuous coordinates of the ``H x W`` input, box corners before clicks.
+        labels: int64 ``(B, P)``: 1 object, 0 background, 2 box's top left, 3 box's bottom right, -1 padding.
+        mask: float ``(B, 1, H, W)`` of 0 and 1, or None. The answer itself: `decode` adopts it.
+        previous_logits: float ``(B, 1, h, w)``, or None: the mask logits that the points correct.
+    """
+
+    points_xy: Tensor
+    labels: Tensor
+    mask: Tensor | None = None
+    previous_logits: Tensor | None = None
+
+    @property
+    def num_points(self) -> int:
+        return self.labels.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskPrediction:
+    """Candidate masks of ``B`` objects.
+
+    Attributes:
+        logits: ``(B, K, h, w)`` mask logits at the model's own resolution; `ABSENT_LOGIT` everywhere for an
+            object that is judged absent (in evaluation mode).
+        iou: ``(B, K)`` predicted IoU of each candidate in [0, 1].
+        presence_logits: ``(B,)``; > 0 says that the object is visible.
+        pointers: ``(B, K, C)`` object pointer of each candidate, or None for models without pointers.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    presence_logits: Tensor
+    pointers: Tensor | None = None
+
+    def best(self) -> MaskPrediction:
+        """The candidate with the highest predicted IoU (``K`` becomes 1; the first one on ties)."""
+        if self.logits.shape[1] == 1:
+            return self
+        rows = torch.arange(self.logits.shape[0], device=self.logits.device)
+        choice = self.iou.argmax(dim=1)
+        return replace(
+            self,
+            logits=self.logits[rows, choice].unsqueeze(1),
+            iou=self.iou[rows, choice].unsqueeze(1),
+            pointers=None if self.pointers is None else self.pointers[rows, choice].unsqueeze(1),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedMemory:
+    """What ``B`` objects leave behind in one frame.
+
+    Attributes:
+        features: ``(B, C_m, h, w)`` what was seen, and where the object was in it.
+        keys: What later frames are matched against, computed once, or None where a model computes it on reading.
+            First dimension 1 (the same for all objects of the frame) or ``B``.
+    """
+
+    features: Tensor
+    keys: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryBatch:
+    """Memories that ``B`` objects read together: the same number of each for every object.
+
+    Attributes:
+        features: ``(B, M, C_m, h, w)``, in the order in which they are attended.
+        slots: int64 ``(B, M)`` temporal slot: 0 for a prompted frame (or one treated as such), ``r`` for the
+            frame ``r`` steps back.
+        keys: ``(1 or B, M, ...)`` stacked `EncodedMemory.keys`, or None.
+        pointers: ``(B, P, C)``, or None.
+        pointer_offsets: float ``(B, P)`` distance in time as a fraction of the pointers' span, or None.
+    """
+
+    features: Tensor
+    slots: Tensor
+    keys: Tensor | None = None
+    pointers: Tensor | None = None
+    pointer_offsets: Tensor | None = None
+
+
+class VideoModel(Protocol):
+    """A stateless network that segments and follows prompted objects: four methods and a few facts.
+
+    Implementations are ``nn.Module``s. No frame index, no cache of frames and no ``inference_mode`` inside.
+    """
+
+    resize: Literal["bicubic", "area"]
+    """How an image is brought to the input size."""
+
+    max_multimask_points: int
+    """With up to this many points a prompt is ambiguous, and several candidates are asked for."""
+
+    def input_hw(self, video_hw: tuple[int, int]) -> tuple[int, int]:
+        """Input size ``(H, W)`` for a video of this size."""
+        ...
+
+    def encode_image(self, images: Tensor) -> ImageFeatures:
+        """Encode normalised RGB images ``(N, 3, H, W)``."""
+        ...
+
+    def condition(self, features: ImageFeatures, memory: MemoryBatch | None) -> Tensor:
+        """Let each object's memory look at the image: ``(B or N, C, h, w)``. None: nothing is remembered."""
+        ...
+
+    def decode(
+        self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
+    ) -> MaskPrediction:
+        """Predict masks. ``prompts`` None means: follow what ``conditioned`` remembers."""
+        ...
+
+    def encode_memory(
+        self, features: ImageFeatures, logits: Tensor, presence_logits: Tensor, *, prompted: bool
+    ) -> EncodedMemory:
+        """Encode masks ``(B, 1, h, w)`` (logits as `decode` gives them) of a frame into memory.
+
+        Args:
+            features: The frame's features.
+            logits: Mask logits ``(B, 1, h, w)``.
+            presence_logits: ``(B,)``.
+            prompted: Whether a user's prompt made the masks.
+        """
+        ...
+
+    def eval(self) -> Any: ...
+
+    def parameters(self) -> Any: ...
