@@ -1,0 +1,33 @@
+"""What is remembered: entries, banks and policies."""
+
+from surgvos.errors import ConfigError
+from surgvos.memory.bank import MemoryBank
+from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
+from surgvos.memory.policy import MemoryPolicy
+from surgvos.memory.recency import Recent
+
+POLICIES: dict[str, type[MemoryPolicy]] = {"recent": Recent}
+"""Name on the command line -> policy. A new policy is one file and one line here."""
+
+
+def policy_by_name(name: str) -> MemoryPolicy:
+    """The policy of this name with its default settings.
+
+    Raises:
+        ConfigError: No policy has this name.
+    """
+    if name not in POLICIES:
+        raise ConfigError(f"expected a memory policy of {sorted(POLICIES)}, got {name!r}")
+    return POLICIES[name]()
+
+
+__all__ = [
+    "POLICIES",
+    "MemoryBank",
+    "MemoryEntry",
+    "MemoryPolicy",
+    "MemoryQuery",
+    "MemorySelection",
+    "Recent",
+    "policy_by_name",
+]

@@ -138,6 +138,15 @@ class VideoModel(Protocol):
     max_multimask_points: int
     """With up to this many points a prompt is ambiguous, and several candidates are asked for."""
 
+    num_recent: int
+    """How many recent frames the model is used to reading."""
+
+    shares_keys: bool
+    """Whether `EncodedMemory.keys` depend on the image alone, so that all objects of a frame share them."""
+
+    compute_dtype: torch.dtype
+    """Precision of matrix products; below float32 the caller runs the model under autocast."""
+
     def input_hw(self, video_hw: tuple[int, int]) -> tuple[int, int]:
         """Input size ``(H, W)`` for a video of this size."""
         ...

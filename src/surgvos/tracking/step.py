@@ -1,0 +1,189 @@
+"""One step of tracking, batched over objects: the one function that training and inference share.
+
+Hops 4 to 7 of a frame: select from memory, condition, decode, encode memory. Admitting the entries is the
+caller's decision.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from surgvos.memory.bank import MemoryBank
+from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
+from surgvos.memory.policy import MemoryPolicy
+from surgvos.models.interface import (
+    EncodedMemory,
+    ImageFeatures,
+    MaskPrediction,
+    MemoryBatch,
+    PromptBatch,
+    VideoModel,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackingStep:
+    """What `track_objects` found, in the order of its banks.
+
+    Attributes:
+        candidates: All candidate masks of ``B`` objects.
+        best: The chosen candidate of each.
+        selections: What each object read from its memory.
+    """
+
+    candidates: MaskPrediction
+    best: MaskPrediction
+    selections: tuple[MemorySelection, ...]
+
+
+def track_objects(
+    model: VideoModel,
+    features: ImageFeatures,
+    banks: Sequence[MemoryBank],
+    policy: MemoryPolicy,
+    query: MemoryQuery,
+    prompts: PromptBatch | None = None,
+) -> TrackingStep:
+    """Predict the masks of ``B`` objects in one frame.
+
+    Objects that read memories of the same shape share one call of the model.
+
+    Args:
+        model: The network.
+        features: Of the frame: one image for all objects, or one image per object.
+        banks: One per object; an empty bank means that nothing is remembered yet. Only read.
+        policy: Chooses what is read.
+        query: The moment.
+        prompts: Of these objects, or None to follow what is remembered.
+    """
+    selections = [policy.select(bank, query) for bank in banks]
+    multimask = prompts is None or prompts.num_points <= model.max_multimask_points
+    groups = _group_by_shape(selections, by_frames=model.shares_keys)
+    parts: list[MaskPrediction] = []
+    for slots in groups:
+        own_features = features if features.num_images == 1 else features.take(_index(slots, features))
+        own_prompts = prompts if prompts is None or len(groups) == 1 else _take_prompts(prompts, slots)
+        memory = stack_selections([selections[slot] for slot in slots])
+        conditioned = model.condition(own_features, memory)
+        parts.append(model.decode(own_features, conditioned, own_prompts, multimask=multimask))
+    candidates = _in_order(parts, groups)
+    return TrackingStep(candidates, candidates.best(), tuple(selections))
+
+
+def encode_entries(
+    model: VideoModel,
+    features: ImageFeatures,
+    prediction: MaskPrediction,
+    frame_index: int,
+    *,
+    prompted: bool,
+) -> list[MemoryEntry]:
+    """Turn chosen masks into memory entries, one per object.
+
+    Args:
+        model: The network.
+        features: Of the frame: one image for all objects, or one per object.
+        prediction: One candidate per object.
+        frame_index: The frame that was seen.
+        prompted: Whether prompts made the masks.
+    """
+    memory = model.encode_memory(features, prediction.logits, prediction.presence_logits, prompted=prompted)
+    scores = torch.stack(
+        (prediction.presence_logits.detach().float().sigmoid(), prediction.iou[:, 0].detach().float())
+    )
+    presence, iou = scores.tolist()
+    pointers = None if prediction.pointers is None else prediction.pointers[:, 0]
+    keys = _keys_of_objects(memory, num_objects=prediction.logits.shape[0])
+    return [
+        MemoryEntry(
+            frame_index=frame_index,
+            # A copy of its own, so that forgetting one object frees its memory.
+            features=_own(memory.features, slot),
+            keys=keys[slot],
+            pointer=None if pointers is None else _own(pointers, slot),
+            presence=presence[slot],
+            iou=iou[slot],
+            prompted=prompted,
+            logits=prediction.logits[slot, 0].detach().clone() if prompted else None,
+        )
+        for slot in range(prediction.logits.shape[0])
+    ]
+
+
+def stack_selections(selections: Sequence[MemorySelection]) -> MemoryBatch | None:
+    """Stack selections of the same shape into a batch; None when they are empty."""
+    first = selections[0]
+    if not first.spatial:
+        return None
+    device = _features(first)[0].device
+    slots = torch.tensor([[slot for _, slot in s.spatial] for s in selections], device=device)
+    pointers = offsets = None
+    if first.pointers:
+        pointers = torch.stack([torch.stack([p for p, _ in s.pointers]) for s in selections])
+        offsets = torch.tensor(
+            [[o for _, o in s.pointers] for s in selections], device=device, dtype=torch.float32
+        )
+    features = torch.stack([torch.stack(_features(s)) for s in selections])
+    return MemoryBatch(features, slots, _stack_keys(selections), pointers, offsets)
+
+
+def _features(selection: MemorySelection) -> list[Tensor]:
+    return [entry.features for entry, _ in selection.spatial if entry.features is not None]
+
+
+def _stack_keys(selections: Sequence[MemorySelection]) -> Tensor | None:
+    keys = [[entry.keys for entry, _ in s.spatial if entry.keys is not None] for s in selections]
+    if not keys[0]:
+        return None
+    shared = all(a is b for row in keys[1:] for a, b in zip(row, keys[0], strict=True))
+    return torch.stack([torch.stack(row) for row in (keys[:1] if shared else keys)])
+
+
+def _group_by_shape(selections: Sequence[MemorySelection], *, by_frames: bool) -> list[list[int]]:
+    """Slots whose selections stack; where keys are shared, also only those that read the same frames."""
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    for slot, selection in enumerate(selections):
+        frames = selection.attended_frames if by_frames else ()
+        groups[(len(selection.spatial), len(selection.pointers), frames)].append(slot)
+    return list(groups.values())
+
+
+def _index(slots: list[int], features: ImageFeatures) -> Tensor:
+    return torch.tensor(slots, device=features.levels[0].device)
+
+
+def _take_prompts(prompts: PromptBatch, slots: list[int]) -> PromptBatch:
+    values = {f.name: getattr(prompts, f.name) for f in fields(prompts)}
+    return PromptBatch(**{name: None if value is None else value[slots] for name, value in values.items()})
+
+
+def _in_order(parts: list[MaskPrediction], groups: list[list[int]]) -> MaskPrediction:
+    """Concatenate the groups' predictions and put them back in the order of the objects."""
+    if len(parts) == 1:
+        return parts[0]
+    order = torch.tensor([slot for group in groups for slot in group]).argsort()
+    order = order.to(parts[0].logits.device)
+
+    def join(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)[order]
+
+    return MaskPrediction(**{f.name: join(f.name) for f in fields(MaskPrediction)})  # type: ignore[arg-type]
+
+
+def _own(batch: Tensor, slot: int) -> Tensor:
+    return batch[slot] if batch.requires_grad or batch.shape[0] == 1 else batch[slot].clone()
+
+
+def _keys_of_objects(memory: EncodedMemory, num_objects: int) -> list[Tensor | None]:
+    """Each object's keys; one and the same tensor for all where they depend on the image alone."""
+    if memory.keys is None:
+        return [None] * num_objects
+    if memory.keys.shape[0] == 1 and num_objects > 1:
+        return [memory.keys[0]] * num_objects
+    return [_own(memory.keys, slot) for slot in range(num_objects)]
