@@ -1,0 +1,44 @@
+"""The shape of a nano model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgvos.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NanoConfig:
+    """Widths, depths and reach of `NanoModel`.
+
+    Attributes:
+        widths: Channels of the trunk at strides 2, 4, 8 and 16.
+        depths: Residual blocks of the trunk at strides 4, 8 and 16.
+        decoder_widths: Channels of the decoder at strides 2, 4, 8, 16 and 32.
+        num_heads: Heads of the matching; each has a reach of its own.
+        head_dim: Channels of a head's key and of its value.
+        recent_reach: Standard deviation, in cells of stride 8, of each head's distance bias towards recent
+            frames; 0 is unlimited.
+        prompted_reach: The same towards prompted frames.
+        input_area_px: The input keeps the video's proportions and has about this many pixels.
+        num_recent: Recent frames read besides the prompted ones.
+    """
+
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    depths: tuple[int, int, int] = (2, 2, 3)
+    decoder_widths: tuple[int, int, int, int, int] = (16, 32, 64, 128, 160)
+    num_heads: int = 4
+    head_dim: int = 32
+    recent_reach: tuple[float, ...] = (0.0, 6.0, 3.0, 1.5)
+    prompted_reach: tuple[float, ...] = (0.0, 0.0, 16.0, 8.0)
+    input_area_px: int = 256 * 320
+    num_recent: int = 2
+
+    def __post_init__(self) -> None:
+        if len(self.recent_reach) != self.num_heads or len(self.prompted_reach) != self.num_heads:
+            raise ConfigError(
+                f"expected one reach per head ({self.num_heads}), got {len(self.recent_reach)} and "
+                f"{len(self.prompted_reach)}"
+            )
+        if self.input_area_px < 64 * 64 or self.num_recent < 1:
+            raise ConfigError("expected input_area_px >= 4096 and num_recent >= 1")

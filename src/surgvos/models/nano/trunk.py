@@ -1,0 +1,27 @@
+"""The image trunk: plain residual convolutions at strides 2 to 16."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from surgvos.models.nano.config import NanoConfig
+from surgvos.models.nano.layers import ConvUnit, blocks
+
+
+class Trunk(nn.Module):
+    """Image ``(N, 3, H, W)`` -> features at strides 2, 4, 8, 16."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        two, four, eight, sixteen = config.widths
+        self.stem = ConvUnit(3, two, stride=2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(ConvUnit(narrow, wide, stride=2), blocks(wide, depth))
+            for narrow, wide, depth in zip((two, four, eight), (four, eight, sixteen), config.depths, strict=True)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        levels = [self.stem(images)]
+        for stage in self.stages:
+            levels.append(stage(levels[-1]))
+        return tuple(levels)
