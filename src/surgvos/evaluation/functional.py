@@ -145,8 +145,7 @@ def _check_pair(prediction: np.ndarray, truth: np.ndarray) -> None:
     for name, mask in (("predicted", prediction), ("true", truth)):
         if mask.dtype != np.bool_ or mask.ndim != 2:
             raise InputError(
-                f"expected a {name} mask of dtype bool and shape (h, w), got {mask.dtype} {mask.shape}; "
-                "try mask > 0"
+                f"expected a {name} mask of dtype bool and shape (h, w), got {mask.dtype} {mask.shape}; try mask > 0"
             )
     if prediction.shape != truth.shape:
         predicted_size, true_size = (f"{m.shape[1]}x{m.shape[0]}" for m in (prediction, truth))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -123,9 +124,7 @@ class RegionMetric:
     frames: FrameRule
     absent: AbsentRule
     tolerance_px: int | None = None
-    _scores: dict[tuple[str, int], dict[int, FrameScore]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _scores: dict[tuple[str, int], dict[int, FrameScore]] = field(default_factory=dict, init=False, repr=False)
 
     def update(
         self,
@@ -148,6 +147,12 @@ class RegionMetric:
             InputError: The masks differ in size or are not boolean, or this frame was already scored.
         """
         self._insert(video, object_id, frame_index, self._score(prediction, truth))
+
+    def fill_absent(self, video: str, object_id: int, frame_indices: Iterable[int]) -> None:
+        """Score an object as absent from truth and prediction in those of the frames not scored yet."""
+        scores = self._scores.setdefault((video, object_id), {})
+        for frame_index in frame_indices:
+            scores.setdefault(frame_index, ABSENT)
 
     def merge(self, other: RegionMetric) -> None:
         """Take over the scores of a metric that saw other frames.

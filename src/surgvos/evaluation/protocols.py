@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from surgvos.errors import ConfigError
-from surgvos.evaluation.metrics import AbsentRule, FrameRule
+from surgvos.evaluation.metrics import AbsentRule, FrameRule, RegionMetric
 
 
 class Scope(StrEnum):
@@ -30,14 +30,16 @@ class Protocol:
     frames: FrameRule
     absent: AbsentRule
 
+    def metric(self) -> RegionMetric:
+        """Make an empty metric of these rules."""
+        return RegionMetric(frames=self.frames, absent=self.absent)
+
 
 # Reference: Pont-Tuset et al., The 2017 DAVIS Challenge, semi-supervised track. Departs: objects that appear
 # after the first frame are scored too.
 DAVIS = Protocol(name="davis", scope=Scope.TRUTH, frames=FrameRule.TRACKED, absent=AbsentRule.PERFECT)
 # Reference: the evaluations published with Surgical-SAM-2 and with ReSurgSAM2.
-SURGSAM2 = Protocol(
-    name="surgsam2", scope=Scope.PREDICTIONS, frames=FrameRule.INNER, absent=AbsentRule.SKIP_UNTIL_SEEN
-)
+SURGSAM2 = Protocol(name="surgsam2", scope=Scope.PREDICTIONS, frames=FrameRule.INNER, absent=AbsentRule.SKIP_UNTIL_SEEN)
 RESURGSAM2 = Protocol(
     name="resurgsam2", scope=Scope.PREDICTIONS, frames=FrameRule.ALL, absent=AbsentRule.SKIP_UNTIL_SEEN
 )

@@ -1,0 +1,204 @@
+"""Find the masks of one or many videos on disk and read them frame by frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from surgvos.core.masks import label_map_to_masks
+from surgvos.errors import InputError
+from surgvos.evaluation.reading import read_grey_image, read_grey_video, read_label_map
+
+DEFAULT_THRESHOLD = 127
+_LABEL_MAPS = None  # the key of the layer that holds all objects in one label map per frame
+
+
+Layers: TypeAlias = dict[int | None, dict[str, Path]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameMasks:
+    """The masks of one frame.
+
+    Attributes:
+        masks: Object id -> bool ``(h, w)``.
+        ignored: bool ``(h, w)``: pixels that must not be scored; None where all are.
+    """
+
+    masks: dict[int, np.ndarray]
+    ignored: np.ndarray | None = None
+
+
+class VideoMasks(Protocol):
+    """The masks of one video."""
+
+    @property
+    def name(self) -> str: ...
+
+    def frames(self) -> Iterator[tuple[str, Callable[[], FrameMasks]]]:
+        """Yield each frame's name and a function that reads its masks, callable from any thread, in order."""
+
+    def covers(self, object_id: int, frame_name: str) -> bool:
+        """Tell whether this frame says anything about the object, be it that the object is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFolder:
+    """One video's PNG files.
+
+    Attributes:
+        name: Name of the video.
+        layers: Frame name -> file, per object id, or under None for label maps that hold all objects.
+        threshold: Grey values above it are object 1; None reads object ids.
+        ignore: Id in label maps of pixels that must not be scored.
+    """
+
+    name: str
+    layers: Layers
+    threshold: int | None = None
+    ignore: int | None = None
+
+    @property
+    def object_ids(self) -> set[int]:
+        """The objects that have a folder of their own."""
+        return {object_id for object_id in self.layers if object_id is not None}
+
+    @property
+    def frame_names(self) -> list[str]:
+        """Names of all frames, in natural order."""
+        return sorted({name for files in self.layers.values() for name in files}, key=_natural_order)
+
+    def frames(self) -> Iterator[tuple[str, Callable[[], FrameMasks]]]:
+        """Yield each frame's name and the function that reads it."""
+        for name in self.frame_names:
+            yield name, partial(self.read, name)
+
+    def covers(self, object_id: int, frame_name: str) -> bool:
+        """Tell whether there is a file for this object in this frame."""
+        return frame_name in self.layers.get(object_id, self.layers.get(_LABEL_MAPS, {}))
+
+    def read(self, frame_name: str) -> FrameMasks:
+        """Read the masks of one frame; a frame without files has none.
+
+        Raises:
+            InputError: A file is not an image with one channel.
+        """
+        masks: dict[int, np.ndarray] = {}
+        ignored = None
+        for object_id, files in self.layers.items():
+            if frame_name not in files:
+                continue
+            if object_id is not _LABEL_MAPS:
+                masks[object_id] = read_label_map(files[frame_name]) > 0
+            elif self.threshold is not None:
+                masks[1] = read_grey_image(files[frame_name]) > self.threshold
+            else:
+                label_map = read_label_map(files[frame_name])
+                masks = label_map_to_masks(label_map, self.ignore)
+                ignored = None if self.ignore is None else label_map == self.ignore
+        return FrameMasks(masks, ignored)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskVideo:
+    """A video file whose bright pixels are object 1; its frames are named 0, 1, 2 ..."""
+
+    path: Path
+    threshold: int
+
+    @property
+    def name(self) -> str:
+        """Name of the file without its suffix."""
+        return self.path.stem
+
+    def frames(self) -> Iterator[tuple[str, Callable[[], FrameMasks]]]:
+        """Decode frame by frame; what is yielded with each name is already in memory."""
+        for index, grey in enumerate(read_grey_video(self.path)):
+            yield str(index), partial(FrameMasks, {1: grey > self.threshold})
+
+    def covers(self, object_id: int, frame_name: str) -> bool:
+        """Every frame tells about object 1 and that there is no other."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class FolderContents:
+    """What was found under a path: one video given as such, or a folder of videos."""
+
+    videos: dict[str, MaskFolder]
+    is_single: bool
+
+
+def find_videos(root: Path, *, threshold: int | None = None, ignore: int | None = None) -> FolderContents:
+    """Find the masks under a folder.
+
+    ``<video>/<frame>.png`` and ``<video>/<object %03d>/<frame>.png`` are understood, as is the folder of a single
+    video. A folder with three or more digits for a name is an object's, unless one of its files shows several
+    objects: then it is a video's.
+
+    Raises:
+        InputError: The folder does not exist or holds no masks.
+    """
+    if not root.is_dir():
+        raise InputError(f"expected a folder of masks, got {root}, which {_what_is(root)}")
+    single = _layers(root)
+    found = {root.resolve().name: single} if single else {p.name: _layers(p) for p in _subfolders(root)}
+    videos = {name: MaskFolder(name, layers, threshold, ignore) for name, layers in found.items() if layers}
+    if not videos:
+        raise InputError(
+            f"expected <video>/<frame>.png or <video>/<object, such as 001>/<frame>.png, got no PNG file there "
+            f"in {root}; try the folder that holds the masks"
+        )
+    if (threshold is not None or ignore is not None) and any(v.object_ids for v in videos.values()):
+        raise InputError(
+            f"expected one image per frame in {root} for a threshold or an ignored id, got a folder per object; "
+            "try without that option"
+        )
+    return FolderContents(videos, is_single=bool(single))
+
+
+def _layers(folder: Path) -> Layers:
+    """Find the files of one video, by object and frame; none where the folder is not a video's."""
+    objects: Layers = {
+        int(p.name): files
+        for p in _subfolders(folder)
+        if re.fullmatch(r"\d{3,}", p.name) and int(p.name) > 0 and (files := _frame_files(p))
+    }
+    if objects and not any(_shows_several_objects(files) for files in objects.values()):
+        return objects
+    files = _frame_files(folder)
+    return {_LABEL_MAPS: files} if files else {}
+
+
+def _frame_files(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png" and p.name[0] != "."):
+        # 7.png, 007.png and frame 7 of a video are the same frame.
+        name = str(int(path.stem)) if path.stem.isascii() and path.stem.isdigit() else path.stem
+        if name in files:
+            raise InputError(f"expected one file per frame, got {files[name].name} and {path.name} in {folder}")
+        files[name] = path
+    return files
+
+
+def _shows_several_objects(files: Mapping[str, Path]) -> bool:
+    paths = list(files.values())
+    return any(np.unique(read_label_map(path)).size > 2 for path in {paths[0], paths[-1]})
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _what_is(path: Path) -> str:
+    return "is a file" if path.exists() else "does not exist"
