@@ -93,9 +93,7 @@ def encode_entries(
         prompted: Whether prompts made the masks.
     """
     memory = model.encode_memory(features, prediction.logits, prediction.presence_logits, prompted=prompted)
-    scores = torch.stack(
-        (prediction.presence_logits.detach().float().sigmoid(), prediction.iou[:, 0].detach().float())
-    )
+    scores = torch.stack((prediction.presence_logits.detach().float().sigmoid(), prediction.iou[:, 0].detach().float()))
     presence, iou = scores.tolist()
     pointers = None if prediction.pointers is None else prediction.pointers[:, 0]
     keys = _keys_of_objects(memory, num_objects=prediction.logits.shape[0])
@@ -125,11 +123,24 @@ def stack_selections(selections: Sequence[MemorySelection]) -> MemoryBatch | Non
     pointers = offsets = None
     if first.pointers:
         pointers = torch.stack([torch.stack([p for p, _ in s.pointers]) for s in selections])
-        offsets = torch.tensor(
-            [[o for _, o in s.pointers] for s in selections], device=device, dtype=torch.float32
-        )
+        offsets = torch.tensor([[o for _, o in s.pointers] for s in selections], device=device, dtype=torch.float32)
     features = torch.stack([torch.stack(_features(s)) for s in selections])
     return MemoryBatch(features, slots, _stack_keys(selections), pointers, offsets)
+
+
+def stack_prompts(batches: Sequence[PromptBatch]) -> PromptBatch:
+    """Concatenate prompts of the same make."""
+
+    def join(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(present) if present else None
+
+    return PromptBatch(
+        points_xy=torch.cat([b.points_xy for b in batches]),
+        labels=torch.cat([b.labels for b in batches]),
+        mask=join([b.mask for b in batches]),
+        previous_logits=join([b.previous_logits for b in batches]),
+    )
 
 
 def _features(selection: MemorySelection) -> list[Tensor]:
@@ -158,8 +169,12 @@ def _index(slots: list[int], features: ImageFeatures) -> Tensor:
 
 
 def _take_prompts(prompts: PromptBatch, slots: list[int]) -> PromptBatch:
-    values = {f.name: getattr(prompts, f.name) for f in fields(prompts)}
-    return PromptBatch(**{name: None if value is None else value[slots] for name, value in values.items()})
+    return PromptBatch(
+        points_xy=prompts.points_xy[slots],
+        labels=prompts.labels[slots],
+        mask=None if prompts.mask is None else prompts.mask[slots],
+        previous_logits=None if prompts.previous_logits is None else prompts.previous_logits[slots],
+    )
 
 
 def _in_order(parts: list[MaskPrediction], groups: list[list[int]]) -> MaskPrediction:

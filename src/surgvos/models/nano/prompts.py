@@ -26,7 +26,7 @@ class PromptMaps(nn.Module):
         self.embed = nn.Conv2d(drawn + 16 + 1 + 2 * num_heads, out_channels, 3, padding=1)
 
     def forward(self, prompts: PromptBatch, keys: Tensor) -> Tensor:
-        """Embed prompts as ``(B, out_channels, h, w)`` at the grid of the image keys ``(1 or B, heads * dim, h, w)``."""
+        """Embed prompts as ``(B, C, h, w)`` at the grid of the image keys ``(1 or B, heads * dim, h, w)``."""
         grid_hw = keys.shape[-2:]
         drawn = F.pixel_unshuffle(self._draw(prompts, (2 * grid_hw[0], 2 * grid_hw[1])), 2)
         alike = self._alike(prompts, keys)
@@ -68,7 +68,7 @@ class PromptMaps(nn.Module):
         return torch.cat((folded, torch.ones_like(folded[:, :1])), dim=1)
 
     def _alike(self, prompts: PromptBatch, keys: Tensor) -> Tensor:
-        """Largest cosine similarity per head to any object click, and to any background click: ``(B, 2 heads, h, w)``."""
+        """Per head, the largest cosine similarity to an object click and to a background click: ``(B, 2 heads, h, w)``."""
         batch = prompts.labels.shape[0]
         keys = keys.expand(batch, -1, -1, -1)
         size = torch.tensor((keys.shape[-1] * 8, keys.shape[-2] * 8), device=keys.device)

@@ -1,0 +1,73 @@
+"""From a frame to what the model sees in it, once per frame."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from surgvos.core.frame import Frame
+from surgvos.models.interface import ImageFeatures, VideoModel
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+def resize_image(image: np.ndarray, size_hw: tuple[int, int], method: str) -> np.ndarray:
+    """Resize an RGB uint8 image: ``bicubic`` as Pillow does it (antialiased), or ``area`` (fast)."""
+    if image.shape[:2] == size_hw:
+        return image
+    height, width = size_hw
+    if method == "bicubic":
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def normalize_images(images: Tensor) -> Tensor:
+    """uint8 RGB ``(N, 3, H, W)`` -> float32 with the ImageNet mean and deviation taken out."""
+    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGE_STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255.0 - mean) / std
+
+
+class FeatureCache:
+    """Encode each frame once, and keep the features of the last few frames.
+
+    Args:
+        model: The network; its own device is used.
+        capacity: Number of frames whose features are kept.
+    """
+
+    def __init__(self, model: VideoModel, capacity: int = 2) -> None:
+        self._model = model
+        self._capacity = capacity
+        self._held: OrderedDict[int, tuple[np.ndarray, ImageFeatures]] = OrderedDict()
+
+    def get(self, frame: Frame) -> ImageFeatures:
+        """Features of a frame; encoded only if this very image is not held."""
+        held = self._held.get(frame.index)
+        if held is not None and held[0] is frame.image:
+            self._held.move_to_end(frame.index)
+            return held[1]
+        features = self._model.encode_image(self._to_input(frame))
+        self._held[frame.index] = (frame.image, features)
+        while len(self._held) > self._capacity:
+            self._held.popitem(last=False)
+        return features
+
+    def storages(self) -> dict[int, int]:
+        """Address -> bytes of every distinct storage held."""
+        held = [level for _, features in self._held.values() for level in (*features.levels, features.memory_key)]
+        storages = [tensor.untyped_storage() for tensor in held if tensor is not None]
+        return {storage.data_ptr(): storage.nbytes() for storage in storages}
+
+    def _to_input(self, frame: Frame) -> Tensor:
+        image = resize_image(frame.image, self._model.input_hw(frame.hw), self._model.resize)
+        device = next(self._model.parameters()).device
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device, non_blocking=True)
+        return normalize_images(pixels.permute(2, 0, 1).unsqueeze(0))

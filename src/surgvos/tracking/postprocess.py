@@ -1,0 +1,55 @@
+"""From mask logits at the model's resolution to masks at the video's."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FILLED_LOGIT = 0.1
+SUPPRESSED_LOGIT = -10.0
+
+
+def fill_holes(logits: Tensor, max_area_px: int) -> Tensor:
+    """Fill background islands of up to ``max_area_px`` pixels (8-connected) with a small positive logit.
+
+    Args:
+        logits: ``(B, h, w)``; not written to.
+        max_area_px: At the resolution of ``logits``; 0 leaves everything as it is.
+
+    Reference: SAM 2's ``fill_hole_area``; here it runs everywhere, without a compiled extension.
+    """
+    if max_area_px <= 0:
+        return logits
+    background = (logits <= 0).to(torch.uint8).cpu().numpy()
+    holes = np.stack([_small_components(plane, max_area_px) for plane in background])
+    return torch.where(torch.from_numpy(holes).to(logits.device), FILLED_LOGIT, logits)
+
+
+def _small_components(plane: np.ndarray, max_area_px: int) -> np.ndarray:
+    _, components, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
+    small = stats[:, cv2.CC_STAT_AREA] <= max_area_px
+    small[0] = False
+    return small[components]
+
+
+def suppress_overlap(logits: Tensor) -> Tensor:
+    """Keep the highest object of each pixel; push the others to -10 or below.
+
+    Args:
+        logits: ``(B, h, w)``; the winner's logit is untouched.
+    """
+    if logits.shape[0] < 2:
+        return logits
+    winner = logits.argmax(dim=0, keepdim=True)
+    slots = torch.arange(logits.shape[0], device=logits.device)[:, None, None]
+    return torch.where(slots == winner, logits, logits.clamp(max=SUPPRESSED_LOGIT))
+
+
+def to_video_size(logits: Tensor, video_hw: tuple[int, int]) -> Tensor:
+    """Mask logits ``(B, h, w)`` -> ``(B, *video_hw)``, bilinear, straight from the model's resolution."""
+    if logits.shape[-2:] == video_hw:
+        return logits
+    return F.interpolate(logits[None], size=video_hw, mode="bilinear", align_corners=False)[0]
