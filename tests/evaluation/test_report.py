@@ -141,6 +141,15 @@ def test_sparse_ground_truth_scores_only_its_own_frames(tmp_path):
     assert (found.score.jaccard, found.num_frames) == (100, 3)
 
 
+def test_an_object_without_a_frame_to_score_is_said_to_be(tmp_path):
+    frames = {name: {1: box(2)} | ({2: box(20)} if name == "00003" else {}) for name in names(4)}
+    write_label_maps(tmp_path / "gt" / "a", frames)
+    write_label_maps(tmp_path / "pred" / "a", without(frames, 2))
+    report = evaluate_folders(tmp_path / "pred", tmp_path / "gt", "davis")
+    assert sorted(report.objects["a"]) == [1]
+    assert report.warnings == ("video a: object ids without a frame that the protocol scores: 2",)
+
+
 def test_overlapping_objects_are_scored_each_on_its_own(tmp_path):
     frames = {name: {1: box(2, 10), 2: box(6, 10)} for name in names(4)}
     for side in ("gt", "pred"):
@@ -161,6 +170,15 @@ def test_frame_numbers_match_whatever_their_padding(tmp_path, scene):
     write_label_maps(tmp_path / "gt", scene)
     write_label_maps(tmp_path / "pred", {str(int(name)): masks for name, masks in scene.items()})
     assert evaluate_folders(tmp_path / "pred", tmp_path / "gt", "davis").mean.jaccard == 100
+
+
+def test_what_segment_writes_is_taken_as_it_is(tmp_path, scene):
+    write_label_maps(tmp_path / "gt" / "case", scene)
+    write_label_maps(tmp_path / "out" / "case" / "masks", scene)
+    many = evaluate_folders(tmp_path / "out", tmp_path / "gt", "davis")
+    one = evaluate_folders(tmp_path / "out" / "case", tmp_path / "gt", "davis")
+    assert many == one
+    assert many.mean.jaccard == 100
 
 
 def test_object_selection(tmp_path, scene):

@@ -138,9 +138,10 @@ class FolderContents:
 def find_videos(root: Path, *, threshold: int | None = None, ignore: int | None = None) -> FolderContents:
     """Find the masks under a folder.
 
-    ``<video>/<frame>.png`` and ``<video>/<object %03d>/<frame>.png`` are understood, as is the folder of a single
-    video. A folder with three or more digits for a name is an object's, unless one of its files shows several
-    objects: then it is a video's.
+    ``<video>/<frame>.png`` and ``<video>/<object %03d>/<frame>.png`` are understood, as are the folder of a
+    single video and, in place of a video's folder, one that holds its files under ``masks``, as ``surgvos
+    segment`` writes it. A folder with three or more digits for a name is an object's, unless one of its files
+    shows several objects: then it is a video's.
 
     Raises:
         InputError: The folder does not exist or holds no masks.
@@ -172,8 +173,10 @@ def _layers(folder: Path) -> Layers:
     }
     if objects and not any(_shows_several_objects(files) for files in objects.values()):
         return objects
-    files = _frame_files(folder)
-    return {_LABEL_MAPS: files} if files else {}
+    if files := _frame_files(folder):
+        return {_LABEL_MAPS: files}
+    written_by_segment = folder / "masks"
+    return _layers(written_by_segment) if written_by_segment.is_dir() else {}
 
 
 def _frame_files(folder: Path) -> dict[str, Path]:

@@ -158,6 +158,8 @@ class _VideoTally:
         fate = "scored as empty" if self.protocol.scope is Scope.TRUTH else "left out"
         true_ids = self.true_frame_names.keys()
         never_predicted = true_ids - self.predicted_ids
+        if self.protocol.scope is Scope.TRUTH:
+            never_predicted &= reports.keys()  # the others have no frame to score
         findings = [
             (never_predicted, f"never predicted, {fate}"),
             (self.predicted_ids - true_ids, "predicted but not in the ground truth, not scored"),
@@ -230,7 +232,8 @@ def _pair_videos(
     if not truths.keys() & predicted.videos.keys():
         raise InputError(
             f"expected predictions of the ground truth's videos, such as {min(truths)}, got "
-            f"{', '.join(sorted(predicted.videos)[:5])} in {predictions}; try renaming the folders"
+            f"{', '.join(sorted(predicted.videos)[:5])} in {predictions}; try renaming the folders, "
+            "or giving the folder of one video"
         )
     warnings = [f"video {name}: no prediction" for name in truths.keys() - predicted.videos.keys()]
     warnings += [
