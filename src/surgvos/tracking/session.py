@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -158,17 +159,45 @@ class Session:
             InputError: There is no prompt, a prompt lies on a frame that does not exist, or the stream cannot be
                 read in this order.
         """
-        if direction not in ("forward", "backward", "both"):
-            raise ConfigError(f"expected direction forward, backward or both, got {direction!r}")
-        start = self._start(source, start, direction)
+        passes = self.plan(source, start, stop, direction)
         if self.options.as_published:
             self._apply_all_prompts(source)
-        if direction in ("forward", "both"):
-            yield from self._run(source, start, stop if direction == "forward" else None, 1)
+        for frames in passes:
+            yield from self.follow(source, frames)
+
+    def plan(
+        self,
+        source: FrameStream,
+        start: int | None = None,
+        stop: int | None = None,
+        direction: Direction = "forward",
+    ) -> list[range]:
+        """The passes over a video that `propagate` makes, as ranges of frame indices; see there.
+
+        A stream without a length gets a range without an end.
+        """
+        if direction not in ("forward", "backward", "both"):
+            raise ConfigError(f"expected direction forward, backward or both, got {direction!r}")
+        if direction == "both" and stop is not None:
+            raise ConfigError("expected no stop with direction both, got one; try forward and backward separately")
+        start = self._start(source, start, direction)
+        end = len(source) if isinstance(source, VideoSource) else sys.maxsize
         if direction == "backward":
-            yield from self._run(source, start, stop, -1)
-        if direction == "both" and start > 0:
-            yield from self._run(source, start - 1, None, -1)
+            return [range(start, -1 if stop is None else max(stop, -1), -1)]
+        forward = range(start, end if stop is None else min(stop, end))
+        return [forward] if direction == "forward" else [forward, range(start - 1, -1, -1)]
+
+    def follow(self, source: FrameStream, frames: range) -> Iterator[FrameResult]:
+        """Follow the objects over one pass of `plan`, or over the rest of one."""
+        direction: Literal[1, -1] = 1 if frames.step > 0 else -1
+        last_index = -1
+        with closing(prefetch(_frames(source, frames))) as decoded:
+            for frame in decoded:
+                last_index = frame.index
+                yield self._advance(frame, MemoryQuery(frame.index, direction))
+        waiting = [i for tracked in self._objects.values() for i in tracked.pending if i in frames and i > last_index]
+        if direction == 1 and waiting:
+            raise InputError(f"expected prompts on frames 0..{last_index}, got one on frame {min(waiting)}")
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -185,15 +214,6 @@ class Session:
         if start is not None:
             return start
         return max(prompted) if direction == "backward" else min(prompted)
-
-    def _run(self, source: FrameStream, start: int, stop: int | None, step: Literal[1, -1]) -> Iterator[FrameResult]:
-        last_index = -1
-        for frame in prefetch(_frames(source, start, stop, step)):
-            last_index = frame.index
-            yield self._advance(frame, MemoryQuery(frame.index, step))
-        waiting = [i for tracked in self._objects.values() for i in tracked.pending if i > last_index]
-        if step == 1 and stop is None and waiting:
-            raise InputError(f"expected prompts on frames 0..{last_index}, got one on frame {min(waiting)}")
 
     def _apply_all_prompts(self, source: FrameStream) -> None:
         if not isinstance(source, VideoSource):
@@ -334,20 +354,18 @@ class Session:
         )
 
 
-def _frames(source: FrameStream, start: int, stop: int | None, step: Literal[1, -1]) -> Iterator[Frame]:
+def _frames(source: FrameStream, frames: range) -> Iterator[Frame]:
     """Frames of a source in the order asked for; a plain stream is read from where it stands."""
     if isinstance(source, VideoSource):
-        end = (len(source) if step > 0 else -1) if stop is None else stop
-        end = min(end, len(source)) if step > 0 else max(end, -1)
-        for index in range(start, end, step):
+        for index in frames:
             yield source[index]
         return
-    if step < 0:
+    if frames.step < 0:
         raise InputError("expected a video whose frames can be read in any order to run backward, got a stream")
     for frame in source:
-        if stop is not None and frame.index >= stop:
+        if frame.index >= frames.stop:
             return
-        if frame.index >= start:
+        if frame.index >= frames.start:
             yield frame
 
 
