@@ -1,0 +1,109 @@
+"""Let the image look at what is remembered."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from surgvos.models.sam2.attention import attend_and_project
+from surgvos.models.sam2.config import Sam2Config
+from surgvos.models.sam2.position import rotary_tables
+
+
+class RotaryAttention(nn.Module):
+    """Single-head attention whose queries and spatial keys are rotated by their position.
+
+    Reference: Su et al., RoFormer, 2021; Ravi et al., SAM 2, 2024, appendix D.1.
+    """
+
+    def __init__(self, dim: int, memory_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(memory_dim, dim)
+        self.v_proj = nn.Linear(memory_dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+        self.dropout = dropout
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int], num_unplaced: int = 0
+    ) -> Tensor:
+        """Attend from ``(B or 1, h * w, C)`` to ``(B or 1, tokens, C_m)``.
+
+        Args:
+            query: One token per cell of the grid.
+            key: Whole grids of tokens one after the other, then tokens without a place.
+            value: As many tokens.
+            grid_hw: ``(h, w)``.
+            num_unplaced: How many of the last keys have no place in the grid, and are not rotated.
+        """
+        q = _rotate(self.q_proj, query, grid_hw)
+        num_placed = key.shape[1] - num_unplaced
+        k = _rotate(self.k_proj, key[:, :num_placed], grid_hw)
+        if num_unplaced:
+            k = torch.cat([k, self.k_proj(key[:, num_placed:])], dim=1)
+        dropout = self.dropout if self.training else 0.0
+        return self.out_proj(attend_and_project(q, k, value, self.v_proj, dropout=dropout))
+
+
+def _rotate(projection: nn.Linear, x: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Project tokens ``(B, m * h * w, C)`` of ``m`` grids and rotate each by its place."""
+    cos, sin = rotary_tables(projection.out_features, *grid_hw, x.device)
+    grids = projection(x).unflatten(1, (-1, cos.shape[0]))
+    even, odd = grids.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([-odd, even], dim=-1).flatten(-2)
+    return (grids * cos.to(grids.dtype) + turned * sin.to(grids.dtype)).flatten(1, 2)
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, attention to memory, and a feed-forward network, each after a norm."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        dim, dropout = config.hidden_dim, config.memory_attention_dropout
+        self.self_attn = RotaryAttention(dim, dim, dropout)
+        self.cross_attn_image = RotaryAttention(dim, config.memory_dim, dropout)
+        self.linear1 = nn.Linear(dim, config.memory_attention_ffn_dim)
+        self.linear2 = nn.Linear(config.memory_attention_ffn_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int], num_unplaced: int) -> Tensor:
+        normed = self.norm1(x)
+        x = x + self.dropout(self.self_attn(normed, normed, normed, grid_hw))
+        normed = self.norm2(x)
+        x = x + self.dropout(self.cross_attn_image(normed, key, value, grid_hw, num_unplaced))
+        hidden = self.dropout(F.relu(self.linear1(self.norm3(x))))
+        return x + self.dropout(self.linear2(hidden))
+
+
+class MemoryAttention(nn.Module):
+    """A stack of layers and a norm."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MemoryAttentionLayer(config) for _ in range(config.num_memory_attention_layers))
+        self.norm = nn.LayerNorm(config.hidden_dim)
+
+    def forward(self, image: Tensor, positions: Tensor, key: Tensor, value: Tensor, num_unplaced: int) -> Tensor:
+        """Condition an image on memory.
+
+        What depends on the image alone is computed once for all objects while its batch is 1.
+
+        Args:
+            image: ``(B or 1, C, h, w)``.
+            positions: ``(C, h, w)``.
+            key: ``(B, tokens, C_m)`` memory with positions; tokens without a place in the grid come last.
+            value: ``(B, tokens, C_m)`` memory.
+            num_unplaced: Number of tokens without a place.
+
+        Returns:
+            ``(B, C, h, w)``.
+        """
+        grid_hw = (image.shape[-2], image.shape[-1])
+        x = (image + 0.1 * positions).flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x, key, value, grid_hw, num_unplaced)
+        return self.norm(x).transpose(1, 2).unflatten(2, grid_hw)

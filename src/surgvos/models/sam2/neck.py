@@ -1,0 +1,65 @@
+"""Feature pyramid: bring the trunk's stages to one width."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from surgvos.models.sam2.config import Sam2Config
+from surgvos.models.sam2.hiera import Hiera
+
+
+class Lateral(nn.Module):
+    """The 1x1 convolution of one level."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, out_dim, kernel_size=1)
+
+    def forward(self, x: Tensor, then: nn.Conv2d | None = None) -> Tensor:
+        """Map ``(N, h, w, dim)`` to ``(N, h, w, out_dim)``, or by two convolutions made into one."""
+        weight, bias = self.conv.weight.flatten(1), self.conv.bias
+        assert bias is not None
+        if then is not None:
+            outer = then.weight.flatten(1)
+            weight, bias = outer @ weight, F.linear(bias, outer, then.bias)
+        return F.linear(x, weight, bias)
+
+
+class Neck(nn.Module):
+    """Lateral convolutions; stride 16 also receives stride 32, enlarged."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        # Published checkpoints number them from the deepest stage.
+        self.convs = nn.ModuleList(Lateral(dim, config.hidden_dim) for dim in reversed(config.stage_dims))
+
+    def forward(self, stages: list[Tensor], reduce: tuple[nn.Conv2d, nn.Conv2d]) -> tuple[Tensor, ...]:
+        """Build the levels at strides 4, 8 and 16.
+
+        Args:
+            stages: The trunk's outputs ``(N, h, w, C)``, finest first.
+            reduce: 1x1 convolutions that are applied to the two finest levels.
+
+        Returns:
+            ``(N, C, h, w)`` each, finest first.
+        """
+        at32, at16, at8, at4 = self.convs
+        fine = at4(stages[0], then=reduce[0]).permute(0, 3, 1, 2)
+        middle = at8(stages[1], then=reduce[1]).permute(0, 3, 1, 2)
+        top = at32(stages[3]).permute(0, 3, 1, 2).float()
+        coarse = at16(stages[2]).permute(0, 3, 1, 2) + F.interpolate(top, scale_factor=2.0, mode="nearest")
+        return fine, middle, coarse
+
+
+class ImageEncoder(nn.Module):
+    """Trunk and neck."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.trunk = Hiera(config)
+        self.neck = Neck(config)
+
+    def forward(self, images: Tensor, reduce: tuple[nn.Conv2d, nn.Conv2d]) -> tuple[Tensor, ...]:
+        """Encode ``(N, 3, H, W)`` into levels at strides 4, 8 and 16 (see `Neck.forward`)."""
+        return self.neck(self.trunk(images), reduce)
