@@ -1,0 +1,137 @@
+"""Models by name.
+
+Example:
+    >>> from surgvos.models.registry import model_names
+    >>> "sam2.1-hiera-tiny" in model_names()
+    True
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from surgvos.errors import CheckpointError, ConfigError
+from surgvos.models.checkpoints import cast_matmul_weights, load_checkpoint
+from surgvos.models.devices import resolve_device, resolve_dtype
+from surgvos.models.interface import VideoModel
+
+_ENDINGS = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZooEntry:
+    """Published weights.
+
+    Attributes:
+        repository: On the Hugging Face hub.
+        file_name: In it.
+        licence: Of the weights.
+    """
+
+    repository: str
+    file_name: str
+    licence: str = "Apache-2.0"
+
+    @property
+    def address(self) -> str:
+        """Where the file can be fetched by hand."""
+        return f"https://huggingface.co/{self.repository}/resolve/main/{self.file_name}"
+
+
+def _published(version: str, size: str) -> ZooEntry:
+    file_name = f"{version}_hiera_{size.replace('-', '_')}.pt"
+    return ZooEntry(repository=f"facebook/{version}-hiera-{size}", file_name=file_name)
+
+
+ZOO: dict[str, ZooEntry] = {
+    f"{version}-hiera-{size}": _published(version, size)
+    for version in ("sam2.1", "sam2")
+    for size in ("tiny", "small", "base-plus", "large")
+}
+"""Weights that are fetched on first use, by name."""
+
+
+def model_names() -> list[str]:
+    """Names that `load_model` knows: those of the models in the box, then those that are fetched."""
+    return [*sorted(_bundled()), *ZOO]
+
+
+def load_model(
+    name: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    image_size: int | None = None,
+) -> VideoModel:
+    """Load a model for inference.
+
+    Args:
+        name: One of `model_names`, a weights file, or a folder that holds one.
+        device: ``"auto"``, ``"cpu"`` or an accelerator's name.
+        dtype: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``: precision of matrix products, which the returned
+            model carries as ``compute_dtype``.
+        image_size: Input size instead of the model's own, a multiple of 32; for models with a fixed one.
+
+    Raises:
+        ConfigError: Unknown name, device or precision, or an unsuitable size.
+        CheckpointError: The weights cannot be read, fetched, or do not fit.
+    """
+    where = resolve_device(device)
+    precision = resolve_dtype(dtype, where)
+    model = load_checkpoint(_find(name), image_size=image_size)
+    if precision != torch.float32:
+        cast_matmul_weights(model, precision)
+    model.compute_dtype = precision  # type: ignore[assignment]
+    return cast(VideoModel, model.to(where))
+
+
+def _find(name: str | Path) -> Path:
+    """Find, or fetch, the weights file that is meant."""
+    path = Path(name)
+    if path.is_dir():
+        return _only_weights_in(path)
+    if path.is_file() or path.suffix in _ENDINGS or len(path.parts) > 1:
+        return path
+    bundled = _bundled()
+    if str(name) in bundled:
+        return bundled[str(name)]
+    if str(name) in ZOO:
+        return _fetch(ZOO[str(name)])
+    nearest = difflib.get_close_matches(str(name), model_names(), n=1, cutoff=0.0)
+    raise ConfigError(f"expected the name of a model or a weights file, got {str(name)!r}, try {nearest[0]!r}")
+
+
+def _only_weights_in(folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS)
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise CheckpointError(
+            f"expected one weights file in {folder}, got {names}, try the path of the file that you mean"
+        )
+    return found[0]
+
+
+def _bundled() -> dict[str, Path]:
+    """Weights that are installed with the package, by name."""
+    folder = Path(str(files("surgvos.weights")))
+    return {path.stem: path for path in folder.glob("*.safetensors")}
+
+
+def _fetch(entry: ZooEntry) -> Path:
+    """Fetch a file from the hub, or find it where it was put when fetched before."""
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repo_id=entry.repository, filename=entry.file_name))
+    except Exception as error:  # networks fail in many ways
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"expected to fetch {entry.file_name} from {entry.repository}, got {type(error).__name__}: {reason}, "
+            f"try again online, or fetch {entry.address} and give its path"
+        ) from error
