@@ -1,0 +1,106 @@
+"""Referring phrases that single out one object of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What can be said of an object in one frame.
+
+    Attributes:
+        area_px: Visible pixels.
+        center_xy: Their centroid as shares of the image size.
+    """
+
+    area_px: int
+    center_xy: tuple[float, float]
+
+
+def look(instances: np.ndarray, num_objects: int) -> dict[int, Sighting]:
+    """Sight every visible object of one instance map."""
+    height, width = instances.shape
+    flat = instances.ravel()
+    areas = np.bincount(flat, minlength=num_objects + 1)
+    y, x = np.divmod(np.arange(flat.size), width)
+    sum_x = np.bincount(flat, weights=x, minlength=num_objects + 1)
+    sum_y = np.bincount(flat, weights=y, minlength=num_objects + 1)
+    return {
+        i: Sighting(int(areas[i]), ((sum_x[i] / areas[i] + 0.5) / width, (sum_y[i] / areas[i] + 0.5) / height))
+        for i in range(1, num_objects + 1)
+        if areas[i]
+    }
+
+
+_SIDES = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}
+_CLEAR = 0.1  # how far from the middle a centroid must be to lie on a side
+_APART = 0.06  # how far apart two centroids must be to be told apart by order
+
+
+def _on_side(sighting: Sighting, side: str) -> bool:
+    axis, sign = _SIDES[side]
+    return sign * (sighting.center_xy[axis] - 0.5) > _CLEAR
+
+
+def _never_on_side(sighting: Sighting, side: str) -> bool:
+    axis, sign = _SIDES[side]
+    return sign * (sighting.center_xy[axis] - 0.5) < 0
+
+
+def phrases_for(
+    object_id: int,
+    names: Mapping[int, tuple[str, ...]],
+    here: Mapping[int, Sighting],
+    first: Mapping[int, Sighting],
+) -> tuple[str, ...]:
+    """Phrases that hold for one object in its first visible frame and for no other object of the clip.
+
+    Args:
+        object_id: The object.
+        names: Object id -> nouns from the most special to the most general ("grasper", "instrument").
+        here: Sightings in the frame where the object is first visible.
+        first: Object id -> its sighting in its own first visible frame; a rival that is not visible yet is
+            judged by this one.
+    """
+    found: list[str] = []
+    mine = here[object_id]
+    for noun in names[object_id]:
+        rivals = [i for i in first if i != object_id and noun in names[i]]
+        if not rivals:
+            found += [f"the {noun}", noun]
+        views = [view for i in rivals for view in (here.get(i), first[i]) if view is not None]
+        found += _placed(noun, mine, views)
+        found += _ranked(noun, mine, views)
+    return tuple(dict.fromkeys(found))
+
+
+def _placed(noun: str, mine: Sighting, rivals: list[Sighting]) -> list[str]:
+    """Phrases by side and corner."""
+    sides = [side for side in _SIDES if _on_side(mine, side)]
+    found = []
+    for side in sides:
+        if all(_never_on_side(rival, side) for rival in rivals):
+            found += [f"the {noun} on the {side}", f"{noun} on the {side}", f"the {side} {noun}"]
+    if len(sides) == 2 and all(any(_never_on_side(rival, side) for side in sides) for rival in rivals):
+        found += [f"the {noun} on the {sides[0]} {sides[1]}", f"the {noun} at the {sides[1]} {sides[0]}"]
+    return found
+
+
+def _ranked(noun: str, mine: Sighting, rivals: list[Sighting]) -> list[str]:
+    """Phrases by size and by order from left to right, for objects with rivals of the same noun."""
+    if not rivals:
+        return []
+    found = []
+    if all(mine.area_px > 1.4 * rival.area_px for rival in rivals):
+        found += [f"the largest {noun}", f"the large {noun}"]
+    if all(mine.area_px * 1.4 < rival.area_px for rival in rivals):
+        found += [f"the smallest {noun}", f"the small {noun}"]
+    for word, axis, sign in (("leftmost", 0, -1), ("rightmost", 0, 1), ("topmost", 1, -1), ("lowest", 1, 1)):
+        gaps = [sign * (mine.center_xy[axis] - rival.center_xy[axis]) for rival in rivals]
+        if min(gaps) > _APART:
+            found.append(f"the {word} {noun}")
+    return found
