@@ -79,6 +79,7 @@ class InstrumentActor:
     Attributes:
         path: Of the end of the shaft.
         bend, opening, roll: ``(num_frames,)``; see `Instrument.poses`.
+        shadow_xy: Where its shadow falls, in shaft widths away from it; None = no shadow.
     """
 
     object_id: int
@@ -89,8 +90,11 @@ class InstrumentActor:
     bend: np.ndarray
     opening: np.ndarray
     roll: np.ndarray
+    shadow_xy: np.ndarray | None = None
 
     def draw(self, canvas: Canvas, camera: np.ndarray, frame: int) -> None:
+        if self.shadow_xy is not None:
+            self._cast_shadow(canvas, camera, frame)
         kernel = self.path.kernel(frame)
         posed = self.instrument.poses(
             self.path.place_xy[frame],
@@ -103,6 +107,18 @@ class InstrumentActor:
         for sprite, matrix, part in posed:
             shown = part if self.kind == "instrument" else Part.NONE
             canvas.draw(sprite, compose(camera, matrix), self.object_id, shown, kernel=kernel)
+
+    def _cast_shadow(self, canvas: Canvas, camera: np.ndarray, frame: int) -> None:
+        assert self.shadow_xy is not None
+        scale, angle = self.path.scale[frame], self.path.angle[frame]
+        forward = np.array([np.cos(angle), np.sin(angle)])
+        width = self.instrument.width_px * scale
+        base = self.path.place_xy[frame] + self.shadow_xy * width
+        ends = np.stack(
+            [base - forward * 2 * max(canvas.instances.shape), base + forward * 0.7 * self.instrument.tip_px * scale]
+        )
+        start, stop = ends @ camera[:, :2].T + camera[:, 2]
+        canvas.darken(start, stop, width, 0.45)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 _COARSE_PX = 8
+_SHADOW_STEP = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +148,23 @@ class Canvas:
         visible = sharp > 127
         self.instances[area][visible] = object_id
         self.parts[area][visible] = part
+
+    def darken(self, start_xy: np.ndarray, stop_xy: np.ndarray, width_px: float, depth: float) -> None:
+        """Cast the soft shadow of a stick onto what is painted so far.
+
+        Args:
+            start_xy, stop_xy: Its ends in the image.
+            width_px: Of the stick.
+            depth: Share of the light that is lost in the middle of the shadow.
+        """
+        height, width = self.instances.shape
+        small = np.zeros((height // _SHADOW_STEP + 1, width // _SHADOW_STEP + 1), np.float32)
+        ends = [tuple(int(c) for c in np.clip(p * (16 / _SHADOW_STEP), -1e5, 1e5)) for p in (start_xy, stop_xy)]
+        thickness = max(1, round(width_px / _SHADOW_STEP))
+        cv2.line(small, ends[0], ends[1], depth, thickness, cv2.LINE_8, 4)
+        soft = cv2.GaussianBlur(small, (0, 0), 0.6 + 0.25 * thickness)
+        gain = 1 - cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+        self.rgb = cv2.multiply(self.rgb, cv2.merge([gain, gain, gain]), dtype=cv2.CV_8U)
 
     def draw(
         self,

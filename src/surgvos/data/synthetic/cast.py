@@ -34,6 +34,7 @@ from surgvos.data.synthetic.tissue import (
     PALE_MUCOSA,
     PALETTES,
     PERITONEUM,
+    SCLERA,
     Palette,
     Style,
     blob_outline,
@@ -43,11 +44,18 @@ from surgvos.data.synthetic.tissue import (
     tube,
 )
 
-_IRIS = Palette(((40, 30, 26), (86, 66, 50), (120, 100, 70)), 1.0, 0.0, 0.5)
-_PUPIL = Palette(((60, 8, 4), (120, 24, 10), (190, 70, 30)), 0.8, 0.0, 0.6)
+_IRISES = (
+    Palette(((50, 36, 30), (96, 72, 54), (130, 106, 76)), 1.0, 0.0, 0.5),
+    Palette(((60, 80, 90), (110, 134, 140), (160, 176, 176)), 1.0, 0.0, 0.5),
+    Palette(((60, 66, 40), (110, 112, 76), (160, 150, 110)), 1.0, 0.0, 0.5),
+)
+_PUPILS = (
+    Palette(((60, 8, 4), (120, 24, 10), (190, 70, 30)), 0.8, 0.0, 0.6),
+    Palette(((4, 4, 6), (20, 18, 20), (50, 40, 40)), 0.8, 0.0, 0.6),
+    Palette(((90, 80, 70), (160, 150, 136), (206, 200, 190)), 0.9, 0.0, 0.6),
+)
 _VESSEL = Palette(((110, 16, 24), (160, 40, 44), (190, 80, 76)), 0.7, 0.0, 0.9)
 _VEIN = Palette(((50, 30, 60), (90, 60, 90), (130, 100, 120)), 0.7, 0.0, 0.9)
-_TITANIUM = Palette(((70, 74, 80), (150, 154, 160), (220, 224, 230)), 1.2, 0.0, 0.4)
 
 _ANATOMY: dict[Style, tuple[tuple[str, tuple[Palette, ...], str], ...]] = {
     Style.ROBOTIC: (
@@ -137,7 +145,8 @@ def cast_surgical(rng: np.random.Generator, config: SceneConfig, style: Style, s
 def _make_tool(rng: np.random.Generator, config: SceneConfig, style: Style) -> Instrument:
     if style is Style.ABSTRACT:
         design = DESIGNS[rng.integers(len(DESIGNS))]
-        return make_instrument(rng, design, style, config.image_hw)
+        finish = style if rng.random() < 0.65 else design.styles[0]
+        return make_instrument(rng, design, finish, config.image_hw)
     designs = [design for design in DESIGNS if style in design.styles]
     design = designs[rng.integers(len(designs))]
     tint = None
@@ -166,7 +175,8 @@ def _tool_actor(
     opening = np.clip(rng.uniform(0, 0.7) + wander(rng, frames, 1.5 * agility, 0.7), 0, 1)
     roll = rng.uniform(-0.8, 0.8) + wander(rng, frames, agility, rng.choice([0.1, 1.0]))
     category = tool.category if kind == "instrument" else "articulated shape"
-    return InstrumentActor(object_id, category, kind, tool, path, bend, opening, roll)
+    shadow = rng.normal(0, 0.6, 2) if rng.random() < 0.5 else None
+    return InstrumentActor(object_id, category, kind, tool, path, bend, opening, roll, shadow)
 
 
 def _radii(rng: np.random.Generator, config: SceneConfig, low: float, high: float) -> tuple[float, float]:
@@ -195,7 +205,7 @@ def _add_anatomy(rng: np.random.Generator, config: SceneConfig, cast: Cast, styl
     palette = palettes[rng.integers(len(palettes))]
     height = config.image_hw[0]
     if form == "tube":
-        sprite = tube(rng, rng.uniform(0.7, 1.8) * height, rng.uniform(0.04, 0.14) * height, palette)
+        sprite = tube(rng, rng.uniform(1.1, 2.4) * height, rng.uniform(0.04, 0.14) * height, palette)
     else:
         sprite = organ(rng, _radii(rng, config, 0.1 if category == "polyp" else 0.18, 0.42), palette)
     path = _drift(rng, config, rng.uniform(0.1, 0.9, 2), rng.choice([0.3, 1.5]))
@@ -204,12 +214,15 @@ def _add_anatomy(rng: np.random.Generator, config: SceneConfig, cast: Cast, styl
 
 
 def _add_eye(rng: np.random.Generator, config: SceneConfig, cast: Cast) -> None:
-    """Iris and pupil, concentric and moving together."""
+    """Eyeball, iris and pupil, concentric and moving together; the eyeball is not labelled."""
     height = config.image_hw[0]
     path = _drift(rng, config, rng.uniform(0.35, 0.65, 2), 1.0)
     radius = rng.uniform(0.24, 0.5) * height
     share = rng.uniform(0.4, 0.85)
-    for category, palette, size in (("iris", _IRIS, radius), ("pupil", _PUPIL, radius * share)):
+    ball = blob_outline(rng, 0.08) * radius * rng.uniform((1.6, 1.2), (2.6, 1.9))
+    cast.actors.append(SpriteActor(0, "eyeball", "anatomy", body(rng, ball, SCLERA), path))
+    iris, pupil = _IRISES[rng.integers(len(_IRISES))], _PUPILS[rng.integers(len(_PUPILS))]
+    for category, palette, size in (("iris", iris, radius), ("pupil", pupil, radius * share)):
         outline = blob_outline(rng, 0.02) * size * (1.0, rng.uniform(0.92, 1.0))
         object_id = cast.next_id(category)
         cast.actors.append(SpriteActor(object_id, category, "anatomy", body(rng, outline, palette), path))

@@ -85,7 +85,7 @@ def light_cone(rng: np.random.Generator, image_hw: tuple[int, int], abstract: bo
     height, width = image_hw
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     cx, cy = rng.normal(0, 0.25, 2)
-    falloff = rng.uniform(0, 0.3) if abstract else rng.uniform(0.1, 0.75)
+    falloff = rng.uniform(0, 0.3) if abstract else rng.uniform(0.1, 0.65)
     gain = rng.uniform(0.95, 1.25) - falloff * np.clip(((x - cx) ** 2 + (y - cy) ** 2) / 2, 0, 1)
     gain = gain + 0.05 * noise(rng, image_hw, Roughness.SMOOTH, 2.0)
     balance = 1 + rng.normal(0, 0.05, 3)
@@ -105,13 +105,13 @@ def lens_circle(rng: np.random.Generator, image_hw: tuple[int, int]) -> np.ndarr
 
 def exposure_path(rng: np.random.Generator, num_frames: int, unsteady: bool) -> np.ndarray:
     """Gain per frame: steady, or swinging as when the camera adapts."""
-    level = rng.uniform(0.8, 1.15)
+    level = rng.uniform(0.9, 1.2)
     swing = wander(rng, num_frames, 0.12, 0.3) if unsteady else np.zeros(num_frames)
     return level * np.exp(swing)
 
 
 def tone_curve(rng: np.random.Generator) -> np.ndarray:
     """A gamma and contrast table, uint8 ``(256,)``."""
-    level = np.linspace(0, 1, 256) ** rng.uniform(0.75, 1.35)
+    level = np.linspace(0, 1, 256) ** rng.uniform(0.7, 1.25)
     contrast = rng.uniform(0.85, 1.25)
     return np.clip((0.45 + (level - 0.45) * contrast + rng.normal(0, 0.02)) * 255, 0, 255).astype(np.uint8)

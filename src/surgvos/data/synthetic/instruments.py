@@ -206,6 +206,16 @@ def _surface(rng: np.random.Generator, hw: tuple[int, int], color: np.ndarray, f
     return cv2.resize(finish.texture, (hw[1], hw[0]))
 
 
+def _smear(rng: np.random.Generator, sprite: Sprite) -> Sprite:
+    """Stain a sprite with blood in irregular patches."""
+    hw = sprite.rgba.shape[:2]
+    weight = np.clip((noise(rng, hw, Roughness.MIDDLE, 0.7) - rng.uniform(0.0, 1.0)) * 2, 0, 0.85)
+    blood = np.empty((*hw, 3), np.uint8)
+    blood[:] = (rng.uniform(70, 170), rng.uniform(0, 30), rng.uniform(0, 26))
+    stained = cv2.blendLinear(blood, np.ascontiguousarray(sprite.rgba[:, :, :3]), weight, 1 - weight)
+    return Sprite(np.dstack([stained, sprite.rgba[:, :, 3]]), sprite.origin_xy)
+
+
 def _shaft_color(rng: np.random.Generator, style: Style) -> tuple[np.ndarray, bool]:
     """A shaft colour and whether it shines like metal."""
     draw = rng.random()
@@ -384,4 +394,7 @@ def make_instrument(
     # The second jaw is drawn mirrored: pointed blades curve the same way, grasping jaws towards each other.
     bends = (curve, -curve if design.jaw_tip < 0.3 else curve)[: max(design.num_jaws, 1)]
     jaws = tuple(_jaw_sprite(rng, length, root, design, bend, finish) for bend in bends)
+    if style is not Style.ABSTRACT and rng.random() < 0.2:
+        shaft_sprite = _smear(rng, shaft_sprite)
+        wrist, jaws = (tuple(_smear(rng, sprite) for sprite in group) for group in (wrist, jaws))
     return Instrument(design.category, width, sum(joints) + length, shaft_sprite, wrist, jaws, joints, design.spread)

@@ -142,7 +142,7 @@ def _recording(rng: np.random.Generator, config: SceneConfig, surgical: bool) ->
     smoke = None
     if happens(config.smoke):
         smoke = unit(noise(rng, (height + 32, width + 32), Roughness.SMOOTH, rng.uniform(1.0, 2.5)))
-    level = np.clip(rng.uniform(0.1, 0.8) + wander(rng, frames, 0.1, 0.4), 0, 0.9)
+    level = np.clip(rng.uniform(0.1, 0.8) + wander(rng, frames, 0.1, 0.4), 0, 0.75)
     grain, span = None, 48
     if happens(config.grain):
         planes = noise(rng, (height + span, width + span), Roughness.WHITE, rng.choice([1.0, 1.5]))

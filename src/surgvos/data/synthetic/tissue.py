@@ -141,11 +141,14 @@ def tissue(
     rgb = colorize(plane, colors)
     if rng.random() < palette.vessels:
         _draw_vessels(rng, rgb, palette.vessels)
-    # Folds: the valleys where a smooth plane changes sign.
-    folds = noise(rng, hw, Roughness.SMOOTH, rng.uniform(1.0, 2.5))
-    height = rng.uniform(0.1, 0.6) * bumps + rng.uniform(0.3, 2.0) * np.minimum(np.abs(folds) * 2, 1)
+    # Folds: the valleys where a smooth plane, drawn out along one axis, changes sign.
+    drawn = (hw[0], max(8, int(hw[1] * rng.uniform(0.3, 1)))) if rng.random() < 0.5 else hw
+    folds = cv2.resize(noise(rng, drawn, Roughness.SMOOTH, rng.uniform(1.0, 2.5)), (hw[1], hw[0]))
+    valley = np.minimum(np.abs(folds) * rng.uniform(1.5, 4.0), 1)
+    height = rng.uniform(0.1, 0.6) * bumps + rng.uniform(0.3, 2.0) * valley
     light = rng.uniform(0, 2 * np.pi)
     gain = relief(height, rng.uniform(0.05, 0.22), light)
+    gain *= 1 - rng.choice([0.0, 0.25, 0.5]) * (1 - valley)
     if dome is not None:
         gain *= 0.55 + 0.6 * dome
     fine = noise(rng, hw, Roughness.ROUGH, 1.0)
@@ -160,14 +163,19 @@ def dome_of(alpha: np.ndarray, reach_px: float) -> np.ndarray:
     return np.sqrt(share * (2.0 - share))
 
 
-def highlights(rng: np.random.Generator, height: np.ndarray, gloss: float, share: float = 0.012) -> np.ndarray:
-    """Wet highlights, float32 ``(h, w)`` in [0, 1]: small hard spots on the slopes of a relief."""
+def highlights(rng: np.random.Generator, height: np.ndarray, gloss: float, share: float = 0.006) -> np.ndarray:
+    """Wet highlights, float32 ``(h, w)`` in [0, 1]: clusters of small spots drawn out along one direction."""
+    hw = height.shape[:2]
     slope = cv2.Sobel(cv2.GaussianBlur(height, (0, 0), 1.5), cv2.CV_32F, 1, 1, ksize=3)
-    streaks = noise(rng, height.shape[:2], Roughness.MIDDLE, rng.uniform(0.25, 0.6))
-    patch = noise(rng, height.shape[:2], Roughness.SMOOTH, 0.7)
-    score = slope / float(slope.std() + 1e-6) + 0.8 * streaks + 1.2 * patch
+    stretch = rng.uniform(1.0, 3.5)
+    long_hw = (hw[0], max(8, int(hw[1] / stretch)))
+    if rng.random() < 0.5:
+        long_hw = (max(8, int(hw[0] / stretch)), hw[1])
+    streaks = cv2.resize(noise(rng, long_hw, Roughness.MIDDLE, rng.uniform(0.2, 0.45)), (hw[1], hw[0]))
+    patch = noise(rng, hw, Roughness.SMOOTH, 0.8)
+    score = 0.5 * slope / float(slope.std() + 1e-6) + streaks + 1.5 * patch
     limit = float(np.quantile(score[::4, ::4], 1 - share))
-    return np.clip((score - limit) * 1.5, 0, 1) * gloss
+    return np.clip((score - limit) * rng.uniform(0.5, 1.6), 0, 1) * gloss
 
 
 def _add_white(rgb: np.ndarray, spots: np.ndarray) -> np.ndarray:
@@ -218,7 +226,7 @@ def tissue_background(rng: np.random.Generator, hw: tuple[int, int], style: Styl
         _draw_lumen(rng, rgb)
     if rng.random() < 0.3:
         _stain(rng, rgb, BLOOD if rng.random() < 0.7 else CHAR)
-    return _add_white(rgb, highlights(rng, height, palette.gloss, rng.choice([0.002, 0.01, 0.03])))
+    return _add_white(rgb, highlights(rng, height, palette.gloss, rng.choice([0.001, 0.004, 0.012])))
 
 
 def _paste(rgb: np.ndarray, sprite: Sprite, place_xy: np.ndarray) -> None:
