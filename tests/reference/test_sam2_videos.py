@@ -99,11 +99,6 @@ def relative_points(pairs: list[tuple[float, float]]) -> np.ndarray:
     return np.array(pairs) * np.array([VIDEO_HW[1], VIDEO_HW[0]])
 
 
-def resized_mask(mask: np.ndarray) -> np.ndarray:
-    """The recorded masks are at model size; the session resizes prompts itself, so hand them on unchanged."""
-    return mask
-
-
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Replay:
     folder = reference_folder()
     meta = json.loads((folder / f"{name}.json").read_text())
