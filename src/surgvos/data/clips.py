@@ -1,0 +1,133 @@
+"""What training consumes: short clips with the masks of a few objects, many clips to a batch.
+
+Letters in shapes: ``T`` frames, ``N`` clips, ``B`` objects of all clips, ``O`` objects of one clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surgvos.errors import ConfigError, InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """One clip.
+
+    Attributes:
+        images: uint8 ``(T, H, W, 3)`` RGB.
+        masks: bool ``(T, O, H, W)``; all False where an object is not visible.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipBatch:
+    """Clips of one size; their objects are laid out in one row.
+
+    Attributes:
+        images: uint8 ``(T, N, 3, H, W)`` RGB, channels last in memory.
+        masks: bool ``(T, B, H, W)``; all False where an object is not visible.
+        object_image: int64 ``(B,)``: which of the ``N`` clips each object belongs to.
+    """
+
+    images: Tensor
+    masks: Tensor
+    object_image: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def num_objects(self) -> int:
+        return self.masks.shape[1]
+
+    @property
+    def visible(self) -> Tensor:
+        """bool ``(T, B)``: whether an object shows in a frame."""
+        return self.masks.flatten(2).any(dim=2)
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch on a device."""
+        moved = (x.to(device, non_blocking=True) for x in (self.images, self.masks, self.object_image))
+        return ClipBatch(*moved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchShape:
+    """What every batch of a source looks like.
+
+    Attributes:
+        num_frames: Frames of a clip.
+        image_hw: Size of the images.
+        batch_size: Clips of a batch.
+    """
+
+    num_frames: int
+    image_hw: tuple[int, int]
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.batch_size < 1 or min(self.image_hw) < 32:
+            raise ConfigError(
+                "expected num_frames >= 1, batch_size >= 1 and images of at least 32x32 pixels, got "
+                f"{self.num_frames}, {self.batch_size} and {self.image_hw[1]}x{self.image_hw[0]}"
+            )
+
+
+class ClipSource(Protocol):
+    """An endless row of batches, each a pure function of its index.
+
+    That is all that a run needs to go on exactly where it stopped: it asks for the next index. It also lets any
+    number of workers and machines share a source, each asking for indices of its own.
+    """
+
+    def __getitem__(self, index: int) -> ClipBatch: ...
+
+
+def collate_clips(clips: Sequence[Clip]) -> ClipBatch:
+    """Lay clips of one length and size side by side.
+
+    Raises:
+        InputError: The clips differ in length or size, or hold no object.
+    """
+    shapes = {clip.images.shape for clip in clips}
+    if len(shapes) != 1:
+        raise InputError(f"expected clips of one length and size, got {sorted(shapes)}")
+    counts = [clip.masks.shape[1] for clip in clips]
+    if sum(counts) == 0:
+        raise InputError("expected at least one object in a batch of clips, got none")
+    images = torch.from_numpy(np.stack([clip.images for clip in clips], axis=1)).permute(0, 1, 4, 2, 3)
+    masks = torch.from_numpy(np.concatenate([clip.masks for clip in clips], axis=1))
+    return ClipBatch(images, masks, torch.arange(len(clips)).repeat_interleave(torch.tensor(counts)))
+
+
+def choose_objects(
+    label_maps: np.ndarray, max_objects: int, rng: np.random.Generator, min_area_px: int = 1
+) -> list[int]:
+    """Draw ids among the objects that are visible in the first frame.
+
+    Args:
+        label_maps: integer ``(T, h, w)``; 0 is background.
+        max_objects: Most ids drawn.
+        rng: Source of chance.
+        min_area_px: An object with fewer pixels does not count as visible.
+    """
+    ids, areas = np.unique(label_maps[0], return_counts=True)
+    visible = [int(i) for i, area in zip(ids, areas, strict=True) if i != 0 and area >= min_area_px]
+    return [visible[i] for i in rng.permutation(len(visible))[:max_objects]]
+
+
+def masks_of(label_maps: np.ndarray, object_ids: Sequence[int]) -> np.ndarray:
+    """Masks ``(T, O, h, w)`` of some ids of label maps ``(T, h, w)``."""
+    ids = np.asarray(object_ids, dtype=label_maps.dtype).reshape(1, -1, 1, 1)
+    return label_maps[:, None] == ids

@@ -1,0 +1,208 @@
+"""Hops 3 to 7 of a frame over a whole clip, with gradients: encode, select, condition, decode, remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from surgvos.data.clips import ClipBatch
+from surgvos.memory import MemoryBank, MemoryPolicy, MemoryQuery
+from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, VideoModel
+from surgvos.tracking.step import encode_entries, track_objects
+from surgvos.training.losses import FrameLosses, LossSettings, frame_losses, true_iou
+from surgvos.training.noise import MaskNoise, spoil
+from surgvos.training.prompts import PromptPlan, PromptSettings, draw_correction, draw_plan, draw_prompts
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSettings:
+    """How a clip is gone through.
+
+    Attributes:
+        prompts: How the user is played.
+        losses: What is asked of each answer.
+        memory_noise: Flaws of masks on their way into memory; None leaves them as they are.
+        prompt_noise: Flaws of mask prompts; None leaves them as they are.
+        detach_memory_masks: Stop the gradient of a mask where it goes into memory.
+        encode_together: Encode all frames in one batch; one by one takes less memory.
+    """
+
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    losses: LossSettings = field(default_factory=LossSettings)
+    memory_noise: MaskNoise | None = None
+    prompt_noise: MaskNoise | None = None
+    detach_memory_masks: bool = False
+    encode_together: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipLosses:
+    """Losses of a batch of clips, summed over frames, answers and objects; and how well it went.
+
+    Attributes:
+        total: ``()`` the weighted sum.
+        parts: Weighted parts of the total by name, without gradient.
+        num_objects: How many objects were followed.
+        tracked_iou: ``()`` mean IoU of visible objects in frames without prompts; nan where there are none.
+        presence_accuracy: ``()`` share of right presences in frames without prompts; nan where there are none.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    num_objects: int
+    tracked_iou: Tensor
+    presence_accuracy: Tensor
+
+
+def forward_clip(
+    model: VideoModel,
+    batch: ClipBatch,
+    policy: MemoryPolicy,
+    settings: ClipSettings,
+    generator: torch.Generator,
+) -> ClipLosses:
+    """Prompt a batch of clips, follow their objects, and add up the losses.
+
+    Prompted frames come first, the others follow in order. An object that no prompt ever showed is to be judged
+    absent throughout.
+
+    Args:
+        model: In training mode, or in evaluation mode for scores.
+        batch: On the model's device.
+        policy: What is remembered and read.
+        settings: How it is done.
+        generator: On the CPU; the draws are the same on every device.
+    """
+    plan = draw_plan(batch.num_frames, settings.prompts, generator)
+    return _ClipRun(model, batch, policy, settings, plan, generator).run()
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 RGB ``(..., 3, H, W)`` -> float with ImageNet's mean 0 and deviation 1."""
+    mean = torch.tensor(IMAGE_MEAN, device=images.device)[:, None, None] * 255
+    std = torch.tensor(IMAGE_STD, device=images.device)[:, None, None] * 255
+    return (images.float() - mean) / std
+
+
+class _ClipRun:
+    """One pass over one batch: the banks, and the losses so far."""
+
+    def __init__(
+        self,
+        model: VideoModel,
+        batch: ClipBatch,
+        policy: MemoryPolicy,
+        settings: ClipSettings,
+        plan: PromptPlan,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.batch, self.policy = model, batch, policy
+        self.settings, self.plan, self.generator = settings, plan, generator
+        shown = batch.visible[list(plan.initial_frames)].any(dim=0)
+        self.masks = batch.masks & shown[None, :, None, None]
+        self.banks = [MemoryBank() for _ in range(batch.num_objects)]
+        self.answers: list[FrameLosses] = []
+        self.followed: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def run(self) -> ClipLosses:
+        encoded = self._encode_all() if self.settings.encode_together else None
+        later = [t for t in range(self.batch.num_frames) if t not in self.plan.initial_frames]
+        for t in (*self.plan.initial_frames, *later):
+            features = self._encode(t) if encoded is None else self._of_objects(encoded, t)
+            self._frame(t, features)
+        return self._sum()
+
+    def _encode_all(self) -> ImageFeatures:
+        return self.model.encode_image(normalise(self.batch.images.flatten(0, 1)))
+
+    def _of_objects(self, encoded: ImageFeatures, t: int) -> ImageFeatures:
+        num_clips = self.batch.images.shape[1]
+        return encoded.take(t * num_clips + self.batch.object_image)
+
+    def _encode(self, t: int) -> ImageFeatures:
+        return self.model.encode_image(normalise(self.batch.images[t])).take(self.batch.object_image)
+
+    def _frame(self, t: int, features: ImageFeatures) -> None:
+        prompted = t in self.plan.initial_frames
+        prompts = self._initial_prompts(t) if prompted else None
+        answer = self._answer(t, features, prompts)
+        if t in self.plan.corrected_frames:
+            answer = self._correct(t, features, prompts, answer)
+            prompted = True
+        if t < self.batch.num_frames - 1 or prompted:
+            self._remember(t, features, answer, prompted)
+
+    def _initial_prompts(self, t: int) -> PromptBatch:
+        masks = self.masks[t]
+        if self.plan.kind == "mask" and self.settings.prompt_noise is not None:
+            logits = torch.where(masks[:, None], 1.0, -1.0)
+            masks = spoil(logits, self.settings.prompt_noise, self.generator)[:, 0] > 0
+        return draw_prompts(self.plan.kind, masks, self.settings.prompts, self.generator)
+
+    def _answer(self, t: int, features: ImageFeatures, prompts: PromptBatch | None) -> MaskPrediction:
+        """Ask the model once, and hold it to the truth. A mask prompt is the answer: nothing is asked there."""
+        query = MemoryQuery(t)
+        step = track_objects(self.model, features, self.banks, self.policy, query, prompts)
+        if prompts is None or prompts.mask is None:
+            self.answers.append(frame_losses(step.candidates, self.masks[t], self.settings.losses))
+        if prompts is None:
+            self.followed.append((step.best.logits.detach(), step.best.presence_logits.detach(), self.masks[t]))
+        return step.best
+
+    def _correct(
+        self, t: int, features: ImageFeatures, prompts: PromptBatch | None, answer: MaskPrediction
+    ) -> MaskPrediction:
+        if prompts is None:
+            none = torch.zeros((self.batch.num_objects, 0, 2), device=self.masks.device)
+            prompts = PromptBatch(none, none[..., 0].long())
+        for _ in range(self.settings.prompts.num_corrections):
+            prompts = draw_correction(prompts, answer.logits, self.masks[t], self.settings.prompts, self.generator)
+            answer = self._answer(t, features, prompts)
+        return answer
+
+    def _remember(self, t: int, features: ImageFeatures, answer: MaskPrediction, prompted: bool) -> None:
+        logits = answer.logits.detach() if self.settings.detach_memory_masks else answer.logits
+        if self.settings.memory_noise is not None and not prompted:
+            logits = spoil(logits, self.settings.memory_noise, self.generator)
+        remembered = replace(answer, logits=logits)
+        entries = encode_entries(self.model, features, remembered, t, prompted=prompted)
+        for bank, entry in zip(self.banks, entries, strict=True):
+            self.policy.admit(bank, entry, MemoryQuery(t))
+
+    def _sum(self) -> ClipLosses:
+        settings = self.settings.losses
+        mask = torch.stack([answer.mask for answer in self.answers]).sum()
+        iou = settings.iou * torch.stack([answer.iou for answer in self.answers]).sum()
+        presence = settings.presence * torch.stack([answer.presence for answer in self.answers]).sum()
+        parts = {"mask": mask.detach(), "iou": iou.detach(), "presence": presence.detach()}
+        tracked_iou, accuracy = self._scores()
+        return ClipLosses(mask + iou + presence, parts, self.batch.num_objects, tracked_iou, accuracy)
+
+    def _scores(self) -> tuple[Tensor, Tensor]:
+        if not self.followed:
+            nan = torch.tensor(float("nan"), device=self.masks.device)
+            return nan, nan
+        logits, presence, masks = (torch.cat(column) for column in zip(*self.followed, strict=True))
+        visible = masks.flatten(1).any(dim=1)
+        targets = torch.nn.functional.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="area")
+        iou = true_iou(logits, targets)[:, 0][visible].mean()
+        return iou, ((presence > 0) == visible).float().mean()
+
+
+class ClipModule(nn.Module):
+    """`forward_clip` as a module, so that wrappers of modules (data parallel, autocast) enclose all of it."""
+
+    def __init__(self, model: nn.Module, policy: MemoryPolicy, settings: ClipSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.policy = policy
+        self.settings = settings
+
+    def forward(self, batch: ClipBatch, generator: torch.Generator) -> ClipLosses:
+        """Go through a batch."""
+        return forward_clip(self.model, batch, self.policy, self.settings, generator)  # type: ignore[arg-type]
