@@ -1,0 +1,1 @@
+"""Frames in, masks out: videos, folders, cameras, label maps, overlays and logs."""

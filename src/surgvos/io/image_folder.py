@@ -12,11 +12,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from surgvos.core import Frame
 from surgvos.errors import InputError
+from surgvos.io.files import is_part
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 
 _ORIENTATION_TAG = 0x0112
-_READ_ERRORS = (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError)
+READ_ERRORS = (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError)
 
 
 class ImageSequence:
@@ -72,12 +73,12 @@ class ImageSequence:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the images of a folder in natural order, hidden files left out.
+    """List the images of a folder in natural order, hidden and half-written files left out.
 
     Raises:
         InputError: There are none.
     """
-    files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in folder.iterdir() if p.is_file() and not (p.name.startswith(".") or is_part(p))]
     images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         others = sorted({p.suffix.lower() for p in files if p.suffix}) or ["no such files"]
@@ -110,8 +111,8 @@ def read_image(path: Path) -> np.ndarray:
                 gray = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
                 return np.repeat(gray[..., None], 3, axis=2)
             return np.array(image.convert("RGB"))
-    except _READ_ERRORS as error:
-        raise _unreadable(path, error) from error
+    except READ_ERRORS as error:
+        raise unreadable_image(path, error) from error
 
 
 def _upright_hw(path: Path) -> tuple[int, int]:
@@ -119,8 +120,8 @@ def _upright_hw(path: Path) -> tuple[int, int]:
         with Image.open(path) as file:
             width, height = file.size
             is_turned = _has_exif_header(file) and file.getexif().get(_ORIENTATION_TAG, 1) >= 5
-    except _READ_ERRORS as error:
-        raise _unreadable(path, error) from error
+    except READ_ERRORS as error:
+        raise unreadable_image(path, error) from error
     return (width, height) if is_turned else (height, width)
 
 
@@ -129,7 +130,8 @@ def _has_exif_header(file: Image.Image) -> bool:
     return file.format in ("JPEG", "MPO", "TIFF")
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def unreadable_image(path: Path, error: Exception) -> InputError:
+    """The error for an image that cannot be read."""
     reason = "0 bytes" if path.is_file() and path.stat().st_size == 0 else str(error).split(": '")[0]
     return InputError(f"expected a readable image, got {str(path)!r} ({reason}); try copying it again or removing it")
 

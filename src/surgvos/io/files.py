@@ -1,0 +1,50 @@
+"""Write files so that a reader, or a resumed run, never meets half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from surgvos.errors import SurgvosError
+
+PART_SUFFIX = ".part"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; it takes the place of ``path`` when the block succeeds.
+
+    When the block fails, what it wrote is removed and ``path`` stays as it was. Missing folders are made.
+
+    Raises:
+        SurgvosError: The file system refuses, for example because the disk is full.
+    """
+    part = path.with_name(f"{path.stem}{PART_SUFFIX}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        _remove_if_there(part)
+
+
+def cannot_write(path: Path, error: OSError) -> SurgvosError:
+    """The error for a file that cannot be written."""
+    reason = error.strerror or str(error)
+    return SurgvosError(f"expected to write {str(path)!r}, got: {reason}; try freeing space or another folder")
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is what an interrupted writer left behind."""
+    return path.stem.endswith(PART_SUFFIX)
+
+
+def _remove_if_there(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
