@@ -195,3 +195,10 @@ def test_config_is_checked(change, message):
 def test_workers_need_no_torch():
     script = "import sys, surgvos.data.synthetic; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("image_hw", [(32, 40), (384, 480), (240, 192)])
+def test_other_sizes(image_hw):
+    config = SceneConfig(image_hw=image_hw, num_frames=2)
+    for clip in clips(config, 6):
+        assert clip.frames.shape == (2, *image_hw, 3)

@@ -272,7 +272,14 @@ def roaming_path(
 
 
 def strand_curves(
-    rng: np.random.Generator, num_frames: int, image_hw: tuple[int, int], length: float, bend: float, speed: float
+    rng: np.random.Generator,
+    num_frames: int,
+    image_hw: tuple[int, int],
+    *,
+    length: float,
+    bend: float,
+    arc: float,
+    speed: float,
 ) -> np.ndarray:
     """Curves of a strand that drifts and wriggles, ``(num_frames, 40, 2)``.
 
@@ -281,12 +288,13 @@ def strand_curves(
         num_frames: Length of the clip.
         image_hw: Image size.
         length: In pixels.
-        bend: Typical total turn in radians.
+        bend: Typical swing of the direction along the strand, and of its wriggling, in radians.
+        arc: Turn of a circular arc from end to end, in radians.
         speed: Pixels per frame.
     """
     height, width = image_hw
     share = np.linspace(0, 1, 40)
-    heading = rng.uniform(0, 2 * np.pi) + wander(rng, num_frames, 0.01 * speed, 0.8)[:, None]
+    heading = rng.uniform(0, 2 * np.pi) + wander(rng, num_frames, 0.01 * speed, 0.8)[:, None] + arc * share
     for order in (1, 2, 3):
         swing = rng.normal(0, bend / order) + wander(rng, num_frames, 0.02 * speed, 0.3 * bend, 1)
         heading = heading + swing[:, None] * np.sin(order * np.pi * share + rng.uniform(0, 6))

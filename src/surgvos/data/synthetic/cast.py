@@ -231,28 +231,28 @@ def _add_eye(rng: np.random.Generator, config: SceneConfig, cast: Cast) -> None:
 def _add_strand(rng: np.random.Generator, config: SceneConfig, cast: Cast, surgical: bool) -> None:
     """A thread or needle, or, in an abstract clip, a snake."""
     height = config.image_hw[0]
-    speed = _speed(rng, config)
+    pixel = max(1, round(height / 192))
+    bend, arc = 1.3, 0.0
+    kind: Kind = "instrument" if surgical else "shape"
     if not surgical:
-        category, kind = "strand", "shape"
-        length, bend, thickness = rng.uniform(0.4, 1.6) * height, 1.5, int(rng.integers(2, max(3, height // 12)))
+        category, length = "strand", rng.uniform(0.4, 1.6)
+        thickness = int(rng.integers(2, max(3, height // 12)))
         colors = np.stack([any_color(rng), any_color(rng)])
     elif rng.random() < 0.5:
-        category, kind = "thread", "instrument"
-        length, bend, thickness = rng.uniform(0.4, 1.4) * height, 1.2, max(1, round(height / 192))
+        category, length, thickness = "thread", rng.uniform(0.4, 1.4), pixel
         tone = np.array([[40, 30, 90], [230, 230, 235], [20, 20, 26], [90, 40, 120]], float)[rng.integers(4)]
         colors = np.stack([tone, tone + 20])
     else:
-        category, kind = "needle", "instrument"
-        length, bend = rng.uniform(0.2, 0.5) * height, 1.3
-        thickness = int(rng.integers(2, 4)) * max(1, round(height / 192))
-        tone = np.full(3, rng.uniform(90, 190))
-        colors = np.stack([tone, np.full(3, 245.0)])
-    curves = strand_curves(rng, config.num_frames, config.image_hw, length, bend, speed)
-    object_id = cast.next_id(category, *(("instrument",) if surgical else ("shape",)))
+        category, length, thickness = "needle", rng.uniform(0.2, 0.5), int(rng.integers(2, 4)) * pixel
+        bend, arc = 0.05, rng.uniform(1.5, 3.4)
+        colors = np.stack([np.full(3, rng.uniform(90, 190)), np.full(3, 245.0)])
+    curves = strand_curves(
+        rng, config.num_frames, config.image_hw,
+        length=length * height, bend=bend, arc=arc, speed=_speed(rng, config),
+    )  # fmt: skip
     tones = np.clip(colors, 0, 255).astype(np.uint8)
-    cast.actors.append(
-        StrandActor(object_id, category, "instrument" if kind == "instrument" else "shape", curves, thickness, tones)
-    )
+    object_id = cast.next_id(category, kind)
+    cast.actors.append(StrandActor(object_id, category, kind, curves, thickness, tones))
 
 
 _LETTERS = tuple("ABCDEFGHKLMNOPQRSTUVXYZ2345678&%#?")

@@ -53,14 +53,19 @@ def noise(rng: np.random.Generator, hw: tuple[int, int], roughness: Roughness, s
         float32 ``(h, w)``, about zero mean and unit deviation over the whole bank.
     """
     plane = _bank()[roughness]
-    rows = min(max(int(np.ceil(hw[0] / scale)) + 1, 2), _BANK_SIZE)
-    columns = min(max(int(np.ceil(hw[1] / scale)) + 1, 2), _BANK_SIZE)
+    rows = min(max(int(np.ceil(hw[0] / scale)), 2), _BANK_SIZE)
+    columns = min(max(int(np.ceil(hw[1] / scale)), 2), _BANK_SIZE)
     y = int(rng.integers(_BANK_SIZE - rows + 1))
     x = int(rng.integers(_BANK_SIZE - columns + 1))
     turn = int(rng.integers(8))
-    patch = plane[y : y + rows, x : x + columns] if turn < 4 else plane[x : x + columns, y : y + rows].T
-    patch = patch[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
-    return cv2.resize(np.ascontiguousarray(patch), (hw[1], hw[0]), interpolation=cv2.INTER_LINEAR)
+    patch = plane[y : y + rows, x : x + columns]
+    if turn & 4:
+        patch = cv2.transpose(np.ascontiguousarray(plane[x : x + columns, y : y + rows]))
+    if turn & 3:
+        patch = cv2.flip(patch, (turn & 3) - 2)
+    if patch.shape == tuple(hw):
+        return patch.copy()
+    return cv2.resize(patch, (hw[1], hw[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def unit(plane: np.ndarray, contrast: float = 1.0) -> np.ndarray:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surgvos.core import label_map_to_masks
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -21,19 +23,17 @@ class Sighting:
     center_xy: tuple[float, float]
 
 
-def look(instances: np.ndarray, num_objects: int) -> dict[int, Sighting]:
-    """Sight every visible object of one instance map."""
+def look(instances: np.ndarray) -> dict[int, Sighting]:
+    """Sight every visible object of one instance map ``(h, w)``."""
     height, width = instances.shape
-    flat = instances.ravel()
-    areas = np.bincount(flat, minlength=num_objects + 1)
-    y, x = np.divmod(np.arange(flat.size), width)
-    sum_x = np.bincount(flat, weights=x, minlength=num_objects + 1)
-    sum_y = np.bincount(flat, weights=y, minlength=num_objects + 1)
-    return {
-        i: Sighting(int(areas[i]), ((sum_x[i] / areas[i] + 0.5) / width, (sum_y[i] / areas[i] + 0.5) / height))
-        for i in range(1, num_objects + 1)
-        if areas[i]
-    }
+    sightings = {}
+    for object_id, mask in label_map_to_masks(instances).items():
+        columns, rows = mask.sum(axis=0), mask.sum(axis=1)
+        area = int(rows.sum())
+        x = float(columns @ (np.arange(width) + 0.5)) / area
+        y = float(rows @ (np.arange(height) + 0.5)) / area
+        sightings[object_id] = Sighting(area, (x / width, y / height))
+    return sightings
 
 
 _SIDES = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from surgvos.data.synthetic.actors import Kind
-from surgvos.data.synthetic.canvas import Canvas, warp
+from surgvos.data.synthetic.canvas import Canvas, line_kernel, warp
 from surgvos.data.synthetic.cast import Cast, cast_abstract, cast_surgical
 from surgvos.data.synthetic.config import SceneConfig
 from surgvos.data.synthetic.effects import Recording, exposure_path, lens_circle, light_cone, tone_curve
 from surgvos.data.synthetic.motion import Deformation, camera_path, log_uniform, wander
 from surgvos.data.synthetic.noise import Roughness, noise, unit
-from surgvos.data.synthetic.phrases import Sighting, look, phrases_for
+from surgvos.data.synthetic.phrases import look, phrases_for
 from surgvos.data.synthetic.tissue import Style, abstract_background, tissue_background
 
 _STYLES = (Style.ROBOTIC, Style.LAPAROSCOPIC, Style.EX_VIVO, Style.OPHTHALMIC, Style.COLONOSCOPIC)
@@ -106,6 +106,9 @@ def generate_clip(seed: int, config: SceneConfig) -> SyntheticClip:
             rng, config.num_frames, rng.uniform(0.5, 5.0) * height / 192, log_uniform(rng, 0.03, 0.4)
         )
     cameras = _cameras(rng, config)
+    middle = np.array([width / 2, height / 2])
+    steps_xy = np.diff(cameras[:, :, :2] @ middle + cameras[:, :, 2], axis=0, prepend=0.0)
+    steps_xy[0] = 0.0
     recording = _recording(rng, config, surgical)
     frames = np.empty((config.num_frames, height, width, 3), np.uint8)
     instances = np.zeros((config.num_frames, height, width), np.uint8)
@@ -117,7 +120,9 @@ def generate_clip(seed: int, config: SceneConfig) -> SyntheticClip:
         canvas = Canvas.on(warp(background, view, config.image_hw, field_t, cv2.BORDER_REFLECT_101))
         for actor in cast.actors:
             actor.draw(canvas, camera, t)
-        frames[t] = recording.record(canvas.rgb, t)
+        kernel = line_kernel(steps_xy[t] * shutter)
+        rgb = canvas.rgb if kernel is None else cv2.filter2D(canvas.rgb, -1, kernel)
+        frames[t] = recording.record(rgb, t)
         if recording.lens is not None:
             canvas.instances[recording.lens == 0] = 0
             canvas.parts[recording.lens == 0] = 0
@@ -173,13 +178,13 @@ def _defocus(rng: np.random.Generator, config: SceneConfig) -> np.ndarray:
 
 def _describe(frames: np.ndarray, instances: np.ndarray, parts: np.ndarray, cast: Cast) -> SyntheticClip:
     """Name the objects that were ever visible and find phrases for them."""
-    sightings = [look(frame, len(cast.names)) for frame in instances]
-    first: dict[int, Sighting] = {}
     first_frame: dict[int, int] = {}
-    for t, seen in enumerate(sightings):
-        for object_id, sighting in seen.items():
-            if object_id not in first:
-                first[object_id], first_frame[object_id] = sighting, t
+    for t, frame in enumerate(instances):
+        for object_id in np.flatnonzero(np.bincount(frame.ravel())):
+            first_frame.setdefault(int(object_id), t)
+    first_frame.pop(0, None)
+    sightings = {t: look(instances[t]) for t in set(first_frame.values())}
+    first = {object_id: sightings[t][object_id] for object_id, t in first_frame.items()}
     actors = {actor.object_id: actor for actor in cast.actors}
     objects = tuple(
         SyntheticObject(
