@@ -27,12 +27,12 @@ class NanoConfig:
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     depths: tuple[int, int, int] = (2, 2, 3)
     decoder_widths: tuple[int, int, int, int, int] = (16, 32, 64, 128, 160)
-    num_heads: int = 4
-    head_dim: int = 32
-    recent_reach: tuple[float, ...] = (0.0, 6.0, 3.0, 1.5)
-    prompted_reach: tuple[float, ...] = (0.0, 0.0, 16.0, 8.0)
+    num_heads: int = 2
+    head_dim: int = 64
+    recent_reach: tuple[float, ...] = (0.0, 3.0)
+    prompted_reach: tuple[float, ...] = (0.0, 12.0)
     input_area_px: int = 256 * 320
-    num_recent: int = 2
+    num_recent: int = 1
 
     def __post_init__(self) -> None:
         if len(self.recent_reach) != self.num_heads or len(self.prompted_reach) != self.num_heads:
