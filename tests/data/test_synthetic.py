@@ -46,6 +46,7 @@ def test_stream_starts_anywhere():
     assert not np.array_equal(late.frames, other.frames)
 
 
+@pytest.mark.filterwarnings("error")
 def test_labels_are_consistent():
     for clip in clips(SMALL, 25):
         assert clip.frames.shape == (5, 96, 128, 3)

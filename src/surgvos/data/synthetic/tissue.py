@@ -258,6 +258,7 @@ def _draw_lumen(rng: np.random.Generator, rgb: np.ndarray) -> None:
     y, x = np.ogrid[:height, :width]
     wobble = noise(rng, (height, width), Roughness.SMOOTH, 2.0)
     distance = np.hypot((x - center[0]) / height, (y - center[1]) / height) + 0.03 * wobble
+    distance = np.maximum(distance, 0)
     folds = np.sin(9 * np.log(distance + 0.05)) * np.clip(distance, 0, 0.4)
     gain = np.clip(distance / rng.uniform(0.15, 0.4), 0.08, 1.0) * (1 + 0.5 * folds)
     rgb[:] = shade(rgb, gain.astype(np.float32))
