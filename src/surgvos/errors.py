@@ -19,3 +19,7 @@ class CheckpointError(SurgvosError, ValueError):
 
 class MissingExtraError(SurgvosError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class TrainingError(SurgvosError, RuntimeError):
+    """A training run cannot go on."""

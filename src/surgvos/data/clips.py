@@ -61,6 +61,10 @@ class ClipBatch:
         moved = (x.to(device, non_blocking=True) for x in (self.images, self.masks, self.object_image))
         return ClipBatch(*moved)
 
+    def pin_memory(self) -> ClipBatch:
+        """The same batch in page-locked memory, from where it is copied sooner; data loaders call it."""
+        return ClipBatch(*(x.pin_memory() for x in (self.images, self.masks, self.object_image)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchShape:
@@ -92,6 +96,14 @@ class ClipSource(Protocol):
     """
 
     def __getitem__(self, index: int) -> ClipBatch: ...
+
+
+class ClipSourceConfig(Protocol):
+    """Where clips come from: a frozen dataclass that opens its source."""
+
+    def open(self, shape: BatchShape, seed: int, num_streams: int = 1) -> ClipSource:
+        """Make the source of batches of this shape; ``num_streams`` workers will ask it for indices in turn."""
+        ...
 
 
 def collate_clips(clips: Sequence[Clip]) -> ClipBatch:

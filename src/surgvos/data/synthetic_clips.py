@@ -38,7 +38,6 @@ class SyntheticClipsConfig:
         cut_probability: Of one later frame from another scene, where nothing that was asked for is visible.
         reuse: How often a clip is served, on average.
         pool_size: Clips among which each serving is drawn.
-        num_streams: Independent pools, served in turn. One per data worker, so that none draws another's clips.
     """
 
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -50,23 +49,27 @@ class SyntheticClipsConfig:
     cut_probability: float = 0.05
     reuse: int = 8
     pool_size: int = 96
-    num_streams: int = 1
 
     def __post_init__(self) -> None:
-        counts = (self.max_objects, self.max_stride, self.reuse, self.pool_size, self.num_streams)
+        counts = (self.max_objects, self.max_stride, self.reuse, self.pool_size)
         if min(counts) < 1:
             raise ConfigError(
-                "expected max_objects, max_stride, reuse, pool_size and num_streams of 1 or more, "
-                f"got {', '.join(map(str, counts))}"
+                f"expected max_objects, max_stride, reuse and pool_size of 1 or more, got {', '.join(map(str, counts))}"
             )
 
-    def open(self, shape: BatchShape, seed: int) -> SyntheticClips:
+    def open(self, shape: BatchShape, seed: int, num_streams: int = 1) -> SyntheticClips:
         """Make the source of batches of this shape.
+
+        Args:
+            shape: Of the batches.
+            seed: Of everything drawn.
+            num_streams: Independent pools, served in turn: one per data worker, so that none draws another's
+                clips.
 
         Raises:
             ConfigError: The scene has fewer frames than a clip.
         """
-        return SyntheticClips(self, shape, seed)
+        return SyntheticClips(self, shape, seed, num_streams)
 
 
 class SyntheticClips:
@@ -76,7 +79,7 @@ class SyntheticClips:
     slides on by one clip every `reuse` servings; the clips themselves are only cached.
     """
 
-    def __init__(self, config: SyntheticClipsConfig, shape: BatchShape, seed: int) -> None:
+    def __init__(self, config: SyntheticClipsConfig, shape: BatchShape, seed: int, num_streams: int) -> None:
         if config.scene.num_frames < shape.num_frames:
             raise ConfigError(
                 f"expected scene.num_frames of at least the {shape.num_frames} frames of a clip, got "
@@ -85,11 +88,12 @@ class SyntheticClips:
         self.config = config
         self.shape = shape
         self.seed = seed
+        self.num_streams = num_streams
         self._scene = replace(config.scene, image_hw=shape.image_hw)
         self._cache: OrderedDict[tuple[int, int], SyntheticClip] = OrderedDict()
 
     def __getitem__(self, index: int) -> ClipBatch:
-        stream, turn = index % self.config.num_streams, index // self.config.num_streams
+        stream, turn = index % self.num_streams, index // self.num_streams
         rng = np.random.default_rng((self.seed, 0, index))
         first = turn * self.shape.batch_size
         clips = [self._serve(stream, first + i, rng) for i in range(self.shape.batch_size)]
@@ -109,7 +113,7 @@ class SyntheticClips:
         if key not in self._cache:
             state = np.random.SeedSequence((self.seed, 1, *key)).generate_state(1, np.uint64)
             self._cache[key] = generate_clip(int(state[0]), self._scene)
-            if len(self._cache) > self.config.pool_size * self.config.num_streams:
+            if len(self._cache) > self.config.pool_size * self.num_streams:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return self._cache[key]

@@ -1,0 +1,197 @@
+"""How weights move: parameter groups, the learning rate over time, and the running average of weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from surgvos.errors import ConfigError
+
+IMAGE_ENCODER = "image_encoder."
+TRUNK = "image_encoder.trunk."
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimiserSettings:
+    """AdamW and its learning rates.
+
+    Attributes:
+        learning_rate: Highest rate of everything but the image encoder.
+        image_encoder_rate: Highest rate of the image encoder; None is `learning_rate`.
+        layer_decay: Factor per block of a transformer trunk, counted from its end; None treats all blocks alike.
+        weight_decay: Of matrices and tables; biases and norms have none.
+        decay_vectors: Whether parameters of one dimension that are neither biases nor norms decay.
+        betas: Of AdamW.
+        max_grad_norm: The gradient is shortened to this norm.
+        schedule: Shape of the rate over time.
+        final_fraction: Share of the highest rate at the end of a cosine.
+        warmup_steps: Steps over which the rate rises from zero.
+    """
+
+    learning_rate: float = 5e-6
+    image_encoder_rate: float | None = None
+    layer_decay: float | None = None
+    weight_decay: float = 0.1
+    decay_vectors: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = 0.1
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_fraction: float = 0.1
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.weight_decay < 0:
+            raise ConfigError(
+                "expected learning_rate > 0, max_grad_norm > 0 and weight_decay >= 0, got "
+                f"{self.learning_rate}, {self.max_grad_norm} and {self.weight_decay}"
+            )
+
+
+def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.optim.AdamW:
+    """Make AdamW over a model's trainable parameters; each group keeps its highest rate as ``peak``.
+
+    Raises:
+        ConfigError: Nothing is left to train.
+    """
+    groups = parameter_groups(model, settings)
+    if not groups:
+        raise ConfigError("expected at least one parameter to train, got none; try freezing less")
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
+    """Group parameters by rate and weight decay; a group also holds the ``names`` of its parameters."""
+    undecayed = set(_undecayed(model, settings))
+    num_blocks = num_trunk_blocks(name for name, _ in model.named_parameters())
+    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = 0.0 if name in undecayed else settings.weight_decay
+            groups[_peak_rate(name, num_blocks, settings), decay].append((name, parameter))
+    return [
+        {
+            "params": [parameter for _, parameter in members],
+            "names": [name for name, _ in members],
+            "peak": rate,
+            "lr": rate,
+            "weight_decay": decay,
+        }
+        for (rate, decay), members in groups.items()
+    ]
+
+
+def num_trunk_blocks(names: Iterable[str]) -> int:
+    """Number of transformer blocks in the trunk of a model with these parameters."""
+    found = [re.match(re.escape(TRUNK) + r"blocks\.(\d+)\.", name) for name in names]
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def layer_scale(name: str, num_blocks: int, decay: float) -> float:
+    """Factor of a parameter's learning rate under layer-wise decay.
+
+    Patch embedding is layer 0, block ``i`` is layer ``i + 1``; position tables are left at 1, as is everything
+    outside the trunk.
+
+    Reference: Clark et al., ELECTRA (ICLR 2020), and SAM 2's published training code.
+    """
+    if not name.startswith(TRUNK) or "pos_embed" in name:
+        return 1.0
+    block = re.match(re.escape(TRUNK) + r"blocks\.(\d+)\.", name)
+    layer = int(block[1]) + 1 if block else 0
+    return decay ** (num_blocks + 1 - layer)
+
+
+def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings) -> float:
+    """Share of the highest rate to use in step ``step`` of ``num_steps``, counted from 0."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return 1.0
+    progress = (step - settings.warmup_steps) / max(num_steps - settings.warmup_steps, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return settings.final_fraction + (1 - settings.final_fraction) * cosine
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set the rate of every group to a share of its highest one."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+class AveragedWeights:
+    """Exponential moving average of a model's weights; buffers are taken over as they are.
+
+    The average forgets its beginning sooner: the decay is at most ``(1 + n) / (10 + n)`` after ``n`` updates.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.num_updates = 0
+        self._values = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the model's present weights."""
+        self.num_updates += 1
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        parameters = {name for name, _ in model.named_parameters()}
+        for name, value in model.state_dict().items():
+            if name in parameters and value.is_floating_point():
+                self._values[name].lerp_(value, 1 - decay)
+            else:
+                self._values[name].copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and how many updates made it."""
+        return {"num_updates": self.num_updates, "values": self._values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved average."""
+        self.num_updates = state["num_updates"]
+        for name, value in state["values"].items():
+            self._values[name].copy_(value)
+
+    def values(self) -> dict[str, Tensor]:
+        """The averaged weights, as a state dict."""
+        return self._values
+
+
+def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
+    """Leave parameters whose names begin so out of training.
+
+    Raises:
+        ConfigError: No parameter begins so.
+    """
+    for prefix in prefixes:
+        chosen = [p for name, p in model.named_parameters() if name.startswith(prefix)]
+        if not chosen:
+            known = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+            raise ConfigError(f"expected the beginning of a parameter's name, got {prefix!r}; try one of {known}")
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+
+
+def _peak_rate(name: str, num_blocks: int, settings: OptimiserSettings) -> float:
+    rate = settings.learning_rate
+    if name.startswith(IMAGE_ENCODER) and settings.image_encoder_rate is not None:
+        rate = settings.image_encoder_rate
+    if settings.layer_decay is None or num_blocks == 0:
+        return rate
+    return rate * layer_scale(name, num_blocks, settings.layer_decay)
+
+
+def _undecayed(model: nn.Module, settings: OptimiserSettings) -> Iterator[str]:
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            vector = parameter.ndim <= 1 and not settings.decay_vectors
+            if name.endswith("bias") or isinstance(module, _NORMS) or vector:
+                yield f"{prefix}.{name}" if prefix else name
