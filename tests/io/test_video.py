@@ -181,6 +181,16 @@ def test_a_recording_that_begins_between_key_frames(tmp_path: Path) -> None:
     assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, intact[10:], strict=True))
 
 
+def test_frames_that_vanished_from_the_file_are_reported(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mkv", FRAMES, pts=list(range(33)), max_b_frames=0)
+    holed = write_video(tmp_path / "holed.mkv", FRAMES[:30], pts=[*range(12), *range(15, 33)], max_b_frames=0)
+    with pytest.warns(UserWarning, match="leap in front of frame 12"):
+        assert len(open_video(holed)) == 30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(open_video(whole)) == 33
+
+
 def test_a_damaged_start_shows_the_first_readable_picture(tmp_path: Path) -> None:
     path = write_video(tmp_path / "case.mp4", FRAMES, max_b_frames=0, options={"sc_threshold": "0"})
     intact = list(open_video(path))

@@ -29,7 +29,7 @@ def open_container(path: str | Path, **options: Any) -> tuple[InputContainer, Vi
     import av
 
     try:
-        container = av.open(str(path), **options)
+        container = av.open(str(path), metadata_errors="replace", **options)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"expected a video that FFmpeg can open, got {str(path)!r} ({_reason(error)}); "
@@ -42,6 +42,12 @@ def open_container(path: str | Path, **options: Any) -> tuple[InputContainer, Vi
             "try another file, or a folder of images"
         )
     stream = container.streams.best("video") or container.streams.video[0]
+    if stream.codec_context is None:
+        container.close()
+        raise InputError(
+            f"expected a video in a format that FFmpeg can decode, got {str(path)!r} in an unknown one; "
+            "try exporting it as H.264 mp4"
+        )
     stream.thread_type = "AUTO"
     return container, stream
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ class FrameTable:
         slots: int64 ``(num_packets,)``: ordinal -> slot, -1 where a packet shows nothing.
         times_s: float64 ``(num_frames,)``: seconds since the first frame, or None where there is no clock.
         num_announced: Frames that the container announces where that is more than there are, else None.
+        first_skip: Slot of the first frame in front of which an otherwise steady clock leaps, as it does where
+            damage made packets unfindable; None without a leap.
     """
 
     packets: PacketList
@@ -71,6 +74,7 @@ class FrameTable:
     slots: np.ndarray
     times_s: np.ndarray | None
     num_announced: int | None
+    first_skip: int | None
 
     def __len__(self) -> int:
         return len(self.ordinals)
@@ -123,7 +127,7 @@ def build_frame_table(path: Path) -> FrameTable:
         num_announced = _num_announced(container, stream, ticks)
         if not is_cut and num_announced is not None and num_announced <= len(ordinals):
             num_announced = None
-        return FrameTable(packets, ordinals, slots, times_s, num_announced)
+        return FrameTable(packets, ordinals, slots, times_s, num_announced, _first_skip(ticks))
 
 
 def _list_packets(container: InputContainer, stream: VideoStream) -> tuple[PacketList, bool]:
@@ -200,6 +204,20 @@ def _order_by_decoding(path: Path, packets: PacketList, is_cut: bool) -> np.ndar
     return ordinals
 
 
+def _first_skip(ticks: np.ndarray | None) -> int | None:
+    """The first slot in front of which a clock leaps that is steady elsewhere.
+
+    A clock that repeats itself was guessed by the demuxer (MPEG program streams) and proves nothing.
+    """
+    if ticks is None or len(ticks) < 3:
+        return None
+    steps = np.diff(ticks)
+    usual = np.median(steps)
+    leaps = steps > 1.6 * usual
+    is_steady = leaps.mean() < 0.1 and (np.abs(steps - usual) <= 0.1 * usual + 1).mean() > 0.8
+    return int(np.argmax(leaps)) + 1 if steps.min() > 0 and is_steady and leaps.any() else None
+
+
 def _num_announced(container: InputContainer, stream: VideoStream, ticks: np.ndarray | None) -> int | None:
     """How many frames the header promises, by count or else by duration; None where it does not say."""
     if stream.frames > 0:
@@ -218,9 +236,9 @@ def _num_announced(container: InputContainer, stream: VideoStream, ticks: np.nda
 
 def _announced_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     """Duration of the video in the header. Matroska writes it per stream as text ``hh:mm:ss.fraction``."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    if len(parts) == 3:
-        hours, minutes, seconds = (float(part) for part in parts)
+    text = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    if text is not None:
+        hours, minutes, seconds = (float(part) for part in text.groups())
         return hours * 3600 + minutes * 60 + seconds
     if container.duration is None or len(container.streams) > 1:
         return None

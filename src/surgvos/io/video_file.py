@@ -30,13 +30,16 @@ class VideoFile:
     """A video file as a `VideoSource`.
 
     Iterating decodes from start to end and keeps nothing. ``video[i]`` seeks to the key frame in front of ``i``
-    and decodes forward; it returns exactly the pixels that iterating gives. Recently decoded pictures are kept
-    (up to 96 MiB), so that reading backwards decodes each group of pictures once or a few times, not once per
-    frame. Iterators are independent of each other and ``video[i]`` is locked: threads may share a video.
+    and decodes forward; in an intact file it returns exactly the pixels that iterating gives. Recently decoded
+    pictures are kept (up to 96 MiB), so that reading backwards decodes each group of pictures once or a few
+    times, not once per frame. Iterators are independent of each other and ``video[i]`` is locked: threads may
+    share a video.
 
     Frame ``i`` is the ``i``-th frame of the file in order of presentation. A frame that is damaged beyond
     decoding keeps its index and shows the picture in front of it (the first readable one at the very start),
-    with one warning per video, so that masks named by frame index stay aligned with the file.
+    with one warning per video, so that masks named by frame index stay aligned with the file. A damaged frame
+    that the decoder patches up instead counts as readable: how it looks, and the frames up to the next key frame
+    with it, may depend on where decoding began, and nothing reports it.
 
     Attributes:
         path: The file.
@@ -60,6 +63,12 @@ class VideoFile:
             warnings.warn(
                 f"expected {table.num_announced} frames in {str(self.path)!r} as its header says, "
                 f"got {len(table)} readable ones; using those",
+                stacklevel=3,
+            )
+        if table.first_skip is not None:
+            warnings.warn(
+                f"expected a steady clock in {str(self.path)!r}, got a leap in front of frame {table.first_skip}; "
+                "frames are numbered as the file holds them, so if some were lost there, later ones moved up",
                 stacklevel=3,
             )
         return table
