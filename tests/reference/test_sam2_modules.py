@@ -93,8 +93,8 @@ def test_image_encoder(recording: Recording) -> None:
     model = model_of(recording.json_path)
     images = normalised(recording.arrays["image_u8"][None])
     if "trunk0" in recording.arrays:
-        for index, stage in enumerate(model.image_encoder.trunk(images)):
-            assert_recorded(stage.permute(0, 3, 1, 2), recording.tensor(f"trunk{index}"))
+        for index, (tokens, layout) in enumerate(model.image_encoder.trunk(images)):
+            assert_recorded(layout.to_grid(tokens), recording.tensor(f"trunk{index}"))
     levels = model.encode_image(images).levels
     for index, level in enumerate(levels):
         assert_recorded(level, recording.tensor(f"fpn{index}"))

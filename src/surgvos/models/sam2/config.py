@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from surgvos.errors import ConfigError
 
@@ -80,9 +81,10 @@ class Sam2Config:
                 f"expected hidden_dim to be a multiple of 32 and of memory_dim, "
                 f"got {self.hidden_dim} and {self.memory_dim}, try 256 and 64"
             )
-        if any(not 0 <= block < sum(self.stages) for block in self.global_blocks):
+        openers = set(accumulate(self.stages))
+        if any(not 0 <= block < sum(self.stages) or block in openers for block in self.global_blocks):
             raise ConfigError(
-                f"expected global_blocks below the number of blocks {sum(self.stages)}, "
+                f"expected global_blocks among {sum(self.stages)} blocks and none that opens a stage, "
                 f"got {self.global_blocks}, try one of the presets"
             )
 

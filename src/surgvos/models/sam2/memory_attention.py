@@ -47,12 +47,22 @@ class RotaryAttention(nn.Module):
 
 
 def _rotate(projection: nn.Linear, x: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-    """Project tokens ``(B, m * h * w, C)`` of ``m`` grids and rotate each by its place."""
+    """Project tokens ``(B, m * h * w, C)`` of ``m`` grids and rotate each by its place.
+
+    A rotation is ``cos`` times the vector plus ``sin`` times its quarter turn. The quarter turn of a projection is
+    another projection, which is cheaper than to shuffle channels of so many tokens.
+    """
     cos, sin = rotary_tables(projection.out_features, *grid_hw, x.device)
-    grids = projection(x).unflatten(1, (-1, cos.shape[0]))
-    even, odd = grids.unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([-odd, even], dim=-1).flatten(-2)
-    return (grids * cos.to(grids.dtype) + turned * sin.to(grids.dtype)).flatten(1, 2)
+    straight = projection(x).unflatten(1, (-1, cos.shape[0]))
+    turned = F.linear(x, _quarter_turn(projection.weight), _quarter_turn(projection.bias)).view_as(straight)
+    cos, sin = cos.to(straight.dtype), sin.to(straight.dtype)
+    return torch.addcmul(straight * cos, turned, sin).flatten(1, 2)
+
+
+def _quarter_turn(rows: Tensor) -> Tensor:
+    """Turn each pair of rows ``(a, b)`` into ``(-b, a)``."""
+    a, b = rows.unflatten(0, (-1, 2)).unbind(1)
+    return torch.stack([-b, a], dim=1).flatten(0, 1)
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -70,12 +80,16 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int], num_unplaced: int) -> Tensor:
+    def look_around(self, x: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """Let the image's tokens ``(B or 1, N, C)`` attend to each other."""
         normed = self.norm1(x)
-        x = x + self.dropout(self.self_attn(normed, normed, normed, grid_hw))
+        return x + self.dropout(self.self_attn(normed, normed, normed, grid_hw))
+
+    def recall(self, x: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int], num_unplaced: int) -> Tensor:
+        """Let the image's tokens attend to memory ``(B, tokens, C_m)``, and think about it."""
         normed = self.norm2(x)
         x = x + self.dropout(self.cross_attn_image(normed, key, value, grid_hw, num_unplaced))
-        hidden = self.dropout(F.relu(self.linear1(self.norm3(x))))
+        hidden = self.dropout(self.linear1(self.norm3(x)).relu_())
         return x + self.dropout(self.linear2(hidden))
 
 
@@ -90,7 +104,7 @@ class MemoryAttention(nn.Module):
     def forward(self, image: Tensor, positions: Tensor, key: Tensor, value: Tensor, num_unplaced: int) -> Tensor:
         """Condition an image on memory.
 
-        What depends on the image alone is computed once for all objects while its batch is 1.
+        The first look around depends on the image alone, and is shared by all objects where the image is.
 
         Args:
             image: ``(B or 1, C, h, w)``.
@@ -104,6 +118,23 @@ class MemoryAttention(nn.Module):
         """
         grid_hw = (image.shape[-2], image.shape[-1])
         x = (image + 0.1 * positions).flatten(2).transpose(1, 2)
-        for layer in self.layers:
-            x = layer(x, key, value, grid_hw, num_unplaced)
-        return self.norm(x).transpose(1, 2).unflatten(2, grid_hw)
+        x = self._layers()[0].look_around(x, grid_hw)
+        if x.device.type == "cpu" and len(key) > 1:
+            # One object after another, so that what is in between stays in the cache.
+            images = x.expand(len(key), -1, -1).split(1)
+            each = zip(images, key.split(1), value.split(1), strict=True)
+            x = torch.cat([self._recall(*own, grid_hw, num_unplaced) for own in each])
+        else:
+            x = self._recall(x, key, value, grid_hw, num_unplaced)
+        return x.transpose(1, 2).unflatten(2, grid_hw)
+
+    def _layers(self) -> list[MemoryAttentionLayer]:
+        return cast(list[MemoryAttentionLayer], list(self.layers))
+
+    def _recall(self, x: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int], num_unplaced: int) -> Tensor:
+        """Go through all layers, but for the first one's look around."""
+        for index, layer in enumerate(self._layers()):
+            if index > 0:
+                x = layer.look_around(x, grid_hw)
+            x = layer.recall(x, key, value, grid_hw, num_unplaced)
+        return self.norm(x)

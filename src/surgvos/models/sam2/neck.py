@@ -7,6 +7,9 @@ from torch.nn import functional as F
 
 from surgvos.models.sam2.config import Sam2Config
 from surgvos.models.sam2.hiera import Hiera
+from surgvos.models.sam2.windows import WindowLayout
+
+Stages = list[tuple[Tensor, WindowLayout]]
 
 
 class Lateral(nn.Module):
@@ -17,7 +20,7 @@ class Lateral(nn.Module):
         self.conv = nn.Conv2d(dim, out_dim, kernel_size=1)
 
     def forward(self, x: Tensor, then: nn.Conv2d | None = None) -> Tensor:
-        """Map ``(N, h, w, dim)`` to ``(N, h, w, out_dim)``, or by two convolutions made into one."""
+        """Map tokens ``(N, T, dim)`` to ``(N, T, out_dim)``, or by two convolutions made into one."""
         weight, bias = self.conv.weight.flatten(1), self.conv.bias
         assert bias is not None
         if then is not None:
@@ -34,21 +37,22 @@ class Neck(nn.Module):
         # Published checkpoints number them from the deepest stage.
         self.convs = nn.ModuleList(Lateral(dim, config.hidden_dim) for dim in reversed(config.stage_dims))
 
-    def forward(self, stages: list[Tensor], reduce: tuple[nn.Conv2d, nn.Conv2d]) -> tuple[Tensor, ...]:
+    def forward(self, stages: Stages, reduce: tuple[nn.Conv2d, nn.Conv2d]) -> tuple[Tensor, ...]:
         """Build the levels at strides 4, 8 and 16.
 
         Args:
-            stages: The trunk's outputs ``(N, h, w, C)``, finest first.
+            stages: The trunk's outputs ``(N, T, C)`` and their layouts, finest first.
             reduce: 1x1 convolutions that are applied to the two finest levels.
 
         Returns:
             ``(N, C, h, w)`` each, finest first.
         """
+        (x4, layout4), (x8, layout8), (x16, layout16), (x32, layout32) = stages
         at32, at16, at8, at4 = self.convs
-        fine = at4(stages[0], then=reduce[0]).permute(0, 3, 1, 2)
-        middle = at8(stages[1], then=reduce[1]).permute(0, 3, 1, 2)
-        top = at32(stages[3]).permute(0, 3, 1, 2).float()
-        coarse = at16(stages[2]).permute(0, 3, 1, 2) + F.interpolate(top, scale_factor=2.0, mode="nearest")
+        fine = layout4.to_grid(at4(x4, then=reduce[0]))
+        middle = layout8.to_grid(at8(x8, then=reduce[1]))
+        top = layout32.to_grid(at32(x32)).float()
+        coarse = layout16.to_grid(at16(x16)) + F.interpolate(top, scale_factor=2.0, mode="nearest")
         return fine, middle, coarse
 
 

@@ -17,22 +17,22 @@ _Table = TypeVar("_Table")
 _Build = Callable[[int, int, int, torch.device], _Table]
 
 
-def _memoised(build: _Build[_Table]) -> _Build[_Table]:
-    """Keep tables between calls, except while a graph is traced, where they become constants of the graph."""
-    cached = lru_cache(maxsize=32)(build)
+def memoised_table(build: _Build[_Table]) -> _Build[_Table]:
+    """Keep the tables of a function of three sizes and a device, except while a graph is traced: constants there."""
+    cached = lru_cache(maxsize=64)(build)
 
     @wraps(build)
-    def table(num_channels: int, height: int, width: int, device: torch.device) -> _Table:
+    def table(first: int, second: int, third: int, device: torch.device) -> _Table:
         if torch.compiler.is_compiling():
-            return build(num_channels, height, width, device)
+            return build(first, second, third, device)
         # A table made in inference mode could not be used in training later.
-        with torch.inference_mode(False):
-            return cached(num_channels, height, width, device)
+        with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
+            return cached(first, second, third, device)
 
     return table
 
 
-@_memoised
+@memoised_table
 def sine_encoding(num_channels: int, height: int, width: int, device: torch.device) -> Tensor:
     """Encode the cells of a grid by sines and cosines: float32 ``(num_channels, height, width)``.
 
@@ -53,7 +53,7 @@ def sine_encoding(num_channels: int, height: int, width: int, device: torch.devi
     return torch.cat([rows, columns])
 
 
-@_memoised
+@memoised_table
 def rotary_tables(num_channels: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine of each token's rotation: float32 ``(height * width, num_channels)`` each.
 
