@@ -26,9 +26,9 @@ def nano_clips() -> TrainConfig:
         model=NanoConfig(),
         data=SyntheticClipsConfig(max_objects=2),
         stages=(
-            stage(2400, 3, (192, 240), 8),
-            stage(900, 6, (192, 240), 4),
-            stage(500, 4, (256, 320), 4),
+            stage(2200, 3, (160, 192), 8),
+            stage(1200, 6, (192, 240), 3),
+            stage(600, 4, (256, 320), 2),
         ),
         memory=Recent(num_recent=1, max_pointers=0),
         clip=ClipSettings(
@@ -46,7 +46,6 @@ def nano_clips() -> TrainConfig:
             warmup_steps=200,
         ),
         average_decay=0.998,
-        num_threads=2,
         checkpoint_every=200,
     )
 

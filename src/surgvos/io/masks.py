@@ -89,6 +89,7 @@ class MaskWriter:
     ) -> None:
         self.folder = Path(folder)
         self._palette = palette
+        self._depth = depth
         self._free = threading.Semaphore(depth)
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="surgvos-masks")
         self._first_error: BaseException | None = None
@@ -106,6 +107,18 @@ class MaskWriter:
         self._free.acquire()
         path = self.folder / f"{frame_name}.png"
         self._pool.submit(write_label_map, path, label_map, self._palette).add_done_callback(self._on_done)
+
+    def flush(self) -> None:
+        """Wait until everything queued so far is written.
+
+        Raises:
+            SurgvosError: Something could not be written.
+        """
+        # All places are free only when nothing waits and nothing is being written.
+        for _ in range(self._depth):
+            self._free.acquire()
+        self._free.release(self._depth)
+        self._raise_first_error()
 
     def close(self) -> None:
         """Wait until everything is written.

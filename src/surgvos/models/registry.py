@@ -84,15 +84,20 @@ def load_model(
     """
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
-    model = load_checkpoint(_find(name), image_size=image_size)
+    model = load_checkpoint(find_weights(name), image_size=image_size)
     if precision != torch.float32:
         cast_matmul_weights(model, precision)
     model.compute_dtype = precision  # type: ignore[assignment]
     return cast(VideoModel, model.to(where))
 
 
-def _find(name: str | Path) -> Path:
-    """Find, or fetch, the weights file that is meant."""
+def find_weights(name: str | Path) -> Path:
+    """Find, or fetch, the weights file that a name, a file or a folder means.
+
+    Raises:
+        ConfigError: No model has this name.
+        CheckpointError: A folder holds no weights or several, or the file cannot be fetched.
+    """
     path = Path(name)
     if path.is_dir():
         return _only_weights_in(path)

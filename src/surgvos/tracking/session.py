@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch,
 from surgvos.tracking.features import FeatureCache
 from surgvos.tracking.objects import TrackedObject
 from surgvos.tracking.postprocess import fill_holes, suppress_overlap, to_video_size
+from surgvos.tracking.state import load_objects, save_objects
 from surgvos.tracking.step import encode_entries, stack_prompts, track_objects
 
 PREVIOUS_LOGIT_LIMIT = 32.0
@@ -86,6 +88,11 @@ class Session:
     def object_ids(self) -> tuple[int, ...]:
         """Ids of the objects, in the order in which they were first prompted."""
         return tuple(self._objects)
+
+    @property
+    def objects(self) -> dict[int, TrackedObject]:
+        """The objects by id; theirs to read, the session's to change."""
+        return self._objects
 
     @property
     def nbytes(self) -> int:
@@ -198,6 +205,23 @@ class Session:
         waiting = [i for tracked in self._objects.values() for i in tracked.pending if i in frames and i > last_index]
         if direction == 1 and waiting:
             raise InputError(f"expected prompts on frames 0..{last_index}, got one on frame {min(waiting)}")
+
+    def save(self, path: str | Path, progress: dict[str, Any] | None = None) -> None:
+        """Write the memory of all objects to a safetensors file, with a note on how far things have come."""
+        save_objects(path, self._objects.values(), progress or {})
+
+    def restore(self, path: str | Path) -> dict[str, Any]:
+        """Go on from what `save` wrote, with the same model and policy.
+
+        Returns:
+            The note that was saved with it.
+
+        Raises:
+            InputError: The file is missing or damaged.
+        """
+        objects, progress = load_objects(path, self._device)
+        self._objects = {tracked.object_id: tracked for tracked in objects}
+        return progress
 
     # --- running -----------------------------------------------------------------------------------------------
 

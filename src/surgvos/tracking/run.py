@@ -1,0 +1,269 @@
+"""A whole video through a session into a folder, surviving kills.
+
+The folder holds ``masks/<frame>.png``, ``frames.jsonl``, ``run.json`` and, if asked for, ``overlay.mp4``. While the
+run goes on it also holds ``resume.safetensors``: the memory at a frame up to which everything is on disk. A resumed
+run goes on from there and writes the same files as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgvos.core.frame import Frame, FrameStream, VideoSource
+from surgvos.core.masks import masks_to_label_map
+from surgvos.errors import InputError
+from surgvos.io.masks import MaskWriter, read_mask_folder
+from surgvos.io.overlay import OverlayWriter, draw_overlay, render_overlay
+from surgvos.io.results import FrameLog, read_frame_log, write_json_atomic
+from surgvos.tracking.session import Direction, Session
+
+MASKS, FRAMES, OVERLAY, RUN, RESUME = "masks", "frames.jsonl", "overlay.mp4", "run.json", "resume.safetensors"
+READ_AHEAD_FRAMES = 16
+
+Progress = Callable[[int, int | None], None]
+"""Called with frames done and frames in all (None while that is unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run went.
+
+    Attributes:
+        num_frames: Frames answered, over all passes and restarts.
+        seconds: Time of this start alone.
+        num_frames_now: Frames answered by this start.
+    """
+
+    num_frames: int
+    seconds: float
+    num_frames_now: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What a run does besides following.
+
+    Attributes:
+        direction: See `Session.propagate`.
+        start, stop: The same.
+        overlay: Write ``overlay.mp4``.
+        fps: Of the overlay.
+        checkpoint_every: Frames from one resumable point to the next.
+    """
+
+    direction: Direction = "forward"
+    start: int | None = None
+    stop: int | None = None
+    overlay: bool = False
+    fps: float = 25.0
+    checkpoint_every: int = 250
+
+
+def segment_video(
+    session: Session,
+    source: FrameStream,
+    out: str | Path,
+    settings: RunSettings,
+    record: dict[str, Any],
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """Follow a session's objects through a video and write what is found.
+
+    Args:
+        session: With its prompts; a resumed run takes over the prompts and the memory of the stopped one.
+        source: The video.
+        out: The folder; made where it is missing.
+        settings: See `RunSettings`.
+        record: What makes this run what it is (JSON values). Written to ``run.json``; a resumed run must have the
+            same.
+        resume: Go on with a stopped run.
+        progress: Told after every frame.
+
+    Raises:
+        InputError: The folder holds another run, or the run cannot be resumed.
+        SurgvosError: The disk is full. What was finished stays readable.
+    """
+    return _Run(session, source, Path(out), settings, record, progress).do(resume=resume)
+
+
+class _Run:
+    """One start of a run: where it stands, and what it writes to."""
+
+    def __init__(
+        self,
+        session: Session,
+        source: FrameStream,
+        out: Path,
+        settings: RunSettings,
+        record: dict[str, Any],
+        progress: Progress | None,
+    ) -> None:
+        self.session, self.out, self.settings, self.record, self.progress = session, out, settings, record, progress
+        self.source = source
+        self.live = not isinstance(source, VideoSource)
+        self.num_frames_in_all: int | None = None
+        self.num_frames = 0
+        self.num_frames_before = 0
+
+    def do(self, *, resume: bool) -> RunSummary:
+        """Do all passes that are left, then finish."""
+        started = time.perf_counter()
+        passes = self._go_on() if resume and (self.out / RUN).exists() else self._begin()
+        if not self.live:
+            self.num_frames_in_all = self.num_frames + sum(len(frames) for frames in passes)
+        for number, frames in enumerate(passes):
+            self._follow(frames, passes[number + 1 :])
+        if self.settings.overlay and not self.live:
+            self._render_overlay()
+        seconds = time.perf_counter() - started
+        done_now = self.num_frames - self.num_frames_before
+        self._write_record("done", seconds_per_frame=round(seconds / done_now, 5) if done_now else None)
+        (self.out / RESUME).unlink(missing_ok=True)
+        return RunSummary(self.num_frames, seconds, done_now)
+
+    def _begin(self) -> list[range]:
+        if any((self.out / name).exists() for name in (MASKS, FRAMES, RUN)):
+            raise InputError(
+                f"expected an empty output folder, got {str(self.out)!r} with results in it; "
+                "try --resume to go on with that run, or another --out"
+            )
+        plan = self.session.plan(self.source, self.settings.start, self.settings.stop, self.settings.direction)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"expected to make the folder {str(self.out)!r}, got: {error.strerror}") from error
+        self._write_record("running")
+        self._cut_log(0)
+        return plan
+
+    def _go_on(self) -> list[range]:
+        """The passes that a stopped run has left."""
+        before = json.loads((self.out / RUN).read_text(encoding="utf-8"))
+        if before["record"] != self.record:
+            names = self.record.keys() | before["record"].keys()
+            differing = sorted(name for name in names if self.record.get(name) != before["record"].get(name))
+            raise InputError(
+                f"expected the settings of the stopped run, got others ({', '.join(differing)}); "
+                "try the same command with --resume, or another --out"
+            )
+        if self.live:
+            raise InputError("expected a video file or a folder to resume, got a live stream, which cannot be rewound")
+        if before["status"] == "done":
+            self.num_frames = self.num_frames_before = before["num_frames"]
+            return []
+        if not (self.out / RESUME).exists():
+            self._cut_log(0)
+            return self.session.plan(self.source, self.settings.start, self.settings.stop, self.settings.direction)
+        progress = self.session.restore(self.out / RESUME)
+        self.num_frames = self.num_frames_before = progress["num_frames"]
+        self._cut_log(self.num_frames)
+        return [range(*bounds) for bounds in progress["passes"]]
+
+    def _follow(self, frames: range, later: list[range]) -> None:
+        """One pass. Whatever ends it, what is answered is on disk and can be resumed."""
+        left = frames
+        with FrameLog(self.out / FRAMES, resume=True) as log, ExitStack() as stack:
+            source = _remembering(self.source)
+            results = self.session.follow(source, frames)
+            overlay: OverlayWriter | None = None
+            masks = stack.enter_context(MaskWriter(self.out / MASKS))
+            try:
+                for result in results:
+                    frame = source.seen[result.frame_index]
+                    if self.settings.overlay and self.live:
+                        overlay = overlay or stack.enter_context(
+                            OverlayWriter(self.out / OVERLAY, self.settings.fps, frame.hw)
+                        )
+                        overlay.write(draw_overlay(frame.image, result.masks, result.objects))
+                    masks.write(result.frame_name, masks_to_label_map(result.masks, frame.hw))
+                    log.write(result, frame.time_s)
+                    left = range(result.frame_index + frames.step, frames.stop, frames.step)
+                    self._count()
+                    if self.num_frames % self.settings.checkpoint_every == 0:
+                        masks.flush()
+                        self._save([left, *later])
+            except KeyboardInterrupt:
+                masks.flush()
+                self._save([left, *later])
+                raise
+        self._save(later)
+
+    def _count(self) -> None:
+        self.num_frames += 1
+        if self.progress is not None:
+            self.progress(self.num_frames, self.num_frames_in_all)
+
+    def _save(self, passes: list[range]) -> None:
+        if not self.live:
+            left = [(frames.start, frames.stop, frames.step) for frames in passes]
+            self.session.save(self.out / RESUME, {"num_frames": self.num_frames, "passes": left})
+
+    def _write_record(self, status: str, **more: Any) -> None:
+        content = {"status": status, "num_frames": self.num_frames, **more, "record": self.record}
+        write_json_atomic(self.out / RUN, content)
+
+    def _cut_log(self, num_frames: int) -> None:
+        """Keep the first lines of the log: frames after the resumable point are answered again."""
+        path = self.out / FRAMES
+        kept = path.read_bytes().splitlines(keepends=True)[:num_frames] if path.exists() else []
+        path.write_bytes(b"".join(kept))
+
+    def _render_overlay(self) -> None:
+        objects = {
+            record.name: {object_id: known.result for object_id, known in record.objects.items()}
+            for record in read_frame_log(self.out / FRAMES)
+        }
+        render_overlay(
+            self.source,
+            read_mask_folder(self.out / MASKS),
+            self.out / OVERLAY,
+            fps=self.settings.fps,
+            objects=objects,
+        )
+
+
+def _remembering(source: FrameStream) -> RecentFrames:
+    if isinstance(source, VideoSource):
+        return RecentVideoFrames(source, READ_AHEAD_FRAMES)
+    return RecentFrames(source, READ_AHEAD_FRAMES)
+
+
+class RecentFrames:
+    """A stream that remembers the last frames read from it, so that results can be drawn on them."""
+
+    def __init__(self, inner: FrameStream, capacity: int) -> None:
+        self.seen: OrderedDict[int, Frame] = OrderedDict()
+        self._inner = inner
+        self._capacity = capacity
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self._remember(frame) for frame in self._inner)
+
+    def _remember(self, frame: Frame) -> Frame:
+        self.seen[frame.index] = frame
+        if len(self.seen) > self._capacity:
+            self.seen.popitem(last=False)
+        return frame
+
+
+class RecentVideoFrames(RecentFrames):
+    """The same for a source whose frames can be read in any order."""
+
+    def __init__(self, inner: VideoSource, capacity: int) -> None:
+        super().__init__(inner, capacity)
+        self._video = inner
+
+    def __len__(self) -> int:
+        return len(self._video)
+
+    def __getitem__(self, index: int) -> Frame:
+        return self._remember(self._video[index])
