@@ -40,7 +40,7 @@ class Recent:
     keep_history: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_recent < 0 or self.max_pointers < 0 or self.stride < 1 or self.pointer_span <= 0:
+        if self.num_recent < 0 or self.max_pointers < 0 or self.stride < 1 or not self.pointer_span > 0:
             raise ConfigError(
                 "expected num_recent >= 0, max_pointers >= 0, stride >= 1 and pointer_span > 0, "
                 f"got {self.num_recent}, {self.max_pointers}, {self.stride}, {self.pointer_span}"
@@ -68,8 +68,9 @@ class Recent:
             self._forget_prompted(bank, query)
         elif entry.frame_index not in bank.prompted:
             bank.recent[entry.frame_index] = entry
-        if not self.keep_history:
-            self._forget_recent(bank, query)
+            # Not after a prompt: one given far away must not cost what is remembered here.
+            if not self.keep_history:
+                self._forget_recent(bank, query.frame_index)
 
     def _attended_prompted(self, bank: MemoryBank, query: MemoryQuery) -> dict[int, MemoryEntry]:
         """Prompted frames to read: nearest behind, nearest ahead, then the closest of the rest."""
@@ -128,14 +129,21 @@ class Recent:
         farthest = max((i for i in bank.prompted if i != first), key=lambda i: abs(query.distance(i)))
         del bank.prompted[farthest]
 
-    def _forget_recent(self, bank: MemoryBank, query: MemoryQuery) -> None:
-        # The stride's grid may reach one stride and one frame further back than slots times stride. One more
-        # frame is the query itself: what is held now is read from the next frame.
-        spatial_reach = self.num_recent * self.stride + (self.stride if self.stride > 1 else 0)
-        reach = max(spatial_reach, self.max_pointers - 1)
+    def _forget_recent(self, bank: MemoryBank, frame_index: int) -> None:
+        """Hold what is read when the video goes on from here, in either direction."""
+        next_moments = (MemoryQuery(frame_index + 1, 1), MemoryQuery(frame_index - 1, -1))
         for index, entry in list(bank.recent.items()):
-            distance = abs(query.distance(index))
-            if distance >= reach:
-                del bank.recent[index]
-            elif distance >= spatial_reach and entry.features is not None:
+            if any(self._reads_features_from(query, index) for query in next_moments):
+                continue
+            if any(1 <= query.distance(index) < self.max_pointers for query in next_moments):
                 bank.recent[index] = entry.pointer_only()
+            else:
+                del bank.recent[index]
+
+    def _reads_features_from(self, query: MemoryQuery, index: int) -> bool:
+        """Whether a frame's spatial memory is read at this moment or at one that follows it."""
+        distance = query.distance(index)
+        if self.num_recent == 0 or distance < 1:
+            return False
+        oldest = self._frame_at_slot(query, self.num_recent)
+        return distance == 1 or (index % self.stride == 0 and distance <= query.distance(oldest))
