@@ -32,13 +32,18 @@ class ImageFeatures:
 
     def take(self, images: Tensor) -> ImageFeatures:
         """Features of some of the images: int64 ``(N',)``, repetitions allowed."""
-        # Not level[images]: the gradient of index_select is several times faster on a CPU.
-        key = None if self.memory_key is None else self.memory_key.index_select(0, images)
-        return replace(self, levels=tuple(level.index_select(0, images) for level in self.levels), memory_key=key)
+        key = None if self.memory_key is None else _take(self.memory_key, images)
+        return replace(self, levels=tuple(_take(level, images) for level in self.levels), memory_key=key)
 
     @property
     def num_images(self) -> int:
         return self.levels[0].shape[0]
+
+
+def _take(maps: Tensor, images: Tensor) -> Tensor:
+    """Pick maps ``(N, C, h, w)`` by index, and keep them channels last."""
+    # On a CPU, with the gradient, three times faster than maps.index_select(0, images) or maps[images].
+    return maps.permute(0, 2, 3, 1).index_select(0, images).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -95,21 +95,21 @@ def encode_entries(
     memory = model.encode_memory(features, prediction.logits, prediction.presence_logits, prompted=prompted)
     scores = torch.stack((prediction.presence_logits.detach().float().sigmoid(), prediction.iou[:, 0].detach().float()))
     presence, iou = scores.tolist()
-    pointers = None if prediction.pointers is None else prediction.pointers[:, 0]
-    keys = _keys_of_objects(memory, num_objects=prediction.logits.shape[0])
+    num_objects = prediction.logits.shape[0]
+    features_of, keys_of = _own_rows(memory.features), _keys_of_objects(memory, num_objects)
+    pointer_of = [None] * num_objects if prediction.pointers is None else _own_rows(prediction.pointers[:, 0])
     return [
         MemoryEntry(
             frame_index=frame_index,
-            # A copy of its own, so that forgetting one object frees its memory.
-            features=_own(memory.features, slot),
-            keys=keys[slot],
-            pointer=None if pointers is None else _own(pointers, slot),
+            features=features_of[slot],
+            keys=keys_of[slot],
+            pointer=pointer_of[slot],
             presence=presence[slot],
             iou=iou[slot],
             prompted=prompted,
             logits=prediction.logits[slot, 0].detach().clone() if prompted else None,
         )
-        for slot in range(prediction.logits.shape[0])
+        for slot in range(num_objects)
     ]
 
 
@@ -191,8 +191,11 @@ def _in_order(parts: list[MaskPrediction], groups: list[list[int]]) -> MaskPredi
     return MaskPrediction(**{f.name: join(f.name) for f in fields(MaskPrediction)})  # type: ignore[arg-type]
 
 
-def _own(batch: Tensor, slot: int) -> Tensor:
-    return batch[slot] if batch.requires_grad or batch.shape[0] == 1 else batch[slot].clone()
+def _own_rows(batch: Tensor) -> list[Tensor]:
+    """The part of each object; a copy of its own, so that forgetting one object frees its memory."""
+    # With gradients, views: taken apart in one go, their gradients are put together in one go as well.
+    rows = batch.unbind(0)
+    return list(rows) if batch.requires_grad or len(rows) == 1 else [row.clone() for row in rows]
 
 
 def _keys_of_objects(memory: EncodedMemory, num_objects: int) -> list[Tensor | None]:
@@ -201,4 +204,4 @@ def _keys_of_objects(memory: EncodedMemory, num_objects: int) -> list[Tensor | N
         return [None] * num_objects
     if memory.keys.shape[0] == 1 and num_objects > 1:
         return [memory.keys[0]] * num_objects
-    return [_own(memory.keys, slot) for slot in range(num_objects)]
+    return list(_own_rows(memory.keys))

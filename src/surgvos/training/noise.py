@@ -55,7 +55,9 @@ def spoil(logits: Tensor, noise: MaskNoise, generator: torch.Generator) -> Tenso
     )
     places = torch.rand((batch, 2), generator=generator).to(logits.device)
     places = places * places.new_tensor((width, height))
-    spoilt = torch.where(contour[:, None], _move_contour(logits, generator), logits)
+    spoilt = logits
+    if contour.any():
+        spoilt = torch.where(contour[:, None], _move_contour(logits, generator), logits)
     inside = spoilt[:, 0] > 0
     near = _pixel_of(inside, generator)
     add = island & _blobs(places, (height, width), noise, generator)

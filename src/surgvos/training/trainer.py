@@ -42,6 +42,8 @@ from surgvos.training.optim import (
 
 WEIGHTS_FILE = "model.safetensors"
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -394,8 +396,9 @@ def _initial_model(config: TrainConfig) -> nn.Module:
 
 def _start_worker(worker: int) -> None:
     use_one_thread()
-    # Ctrl-C reaches workers too; it is for the main process to decide what happens.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals often go to the whole group; what they mean is for the main process to decide.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -409,7 +412,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in _STOP_SIGNALS}
     try:
         yield stop
     finally:
