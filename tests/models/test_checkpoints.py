@@ -28,8 +28,8 @@ from surgvos.models.sam2 import Sam2Config, Sam2Model, base_plus, large, small, 
 TOY = Sam2Config(
     image_size=64,
     embed_dim=8,
-    stages=(1, 1, 1, 1),
-    global_blocks=(2,),
+    stages=(1, 1, 2, 1),
+    global_blocks=(3,),
     hidden_dim=32,
     memory_dim=16,
     num_memory_attention_layers=1,
@@ -62,7 +62,7 @@ def test_first_version_is_inferred() -> None:
 
 
 def test_unpublished_size_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="got width 8 with 4 blocks, try weights saved by save_model"):
+    with pytest.raises(CheckpointError, match="got width 8 with 5 blocks, try weights saved by save_model"):
         infer_sam2_config(empty_state(TOY))
 
 
