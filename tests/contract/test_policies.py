@@ -54,7 +54,7 @@ histories = st.lists(st.tuples(st.integers(0, LAST_FRAME), st.booleans(), st.sam
 
 
 @each_policy
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(history=histories, now=st.integers(0, LAST_FRAME), direction=st.sampled_from((1, -1)))
 def test_selections_make_sense_after_any_history(name: str, history: list, now: int, direction: Any) -> None:
     policy, bank = POLICIES[name](), MemoryBank()
@@ -135,7 +135,7 @@ def test_memory_is_bounded(name: str, direction: Any) -> None:
 
 
 @each_policy
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000))
 def test_memory_is_bounded_when_frames_come_in_any_order(name: str, seed: int) -> None:
     policy, bank = POLICIES[name](), MemoryBank()
@@ -188,5 +188,5 @@ def test_policies_are_found_by_name(name: str) -> None:
 
 
 def test_an_unknown_policy_is_refused() -> None:
-    with pytest.raises(ConfigError, match="expected a memory policy of .*, got 'forever'"):
+    with pytest.raises(ConfigError, match=r"expected a memory policy of .*, got 'forever'"):
         policy_by_name("forever", num_recent=6)

@@ -230,7 +230,7 @@ def described(selection: MemorySelection) -> tuple[object, ...]:
     return read(selection), selection.pointer_frames, offsets
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(runs())
 def test_what_is_forgotten_is_never_missed(run: Run) -> None:
     """A pass over a video reads the same as with every frame kept."""
@@ -253,7 +253,7 @@ def test_what_is_forgotten_is_never_missed(run: Run) -> None:
             policy.admit(held, entry(index, prompted=index in run.prompted), query)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     num_recent=st.integers(0, 6),
     stride=st.integers(1, 4),
