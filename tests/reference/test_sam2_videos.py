@@ -9,20 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from reference.weights import build_reference_model, reference_folder
 from surgvos.core import BoxPrompt, Frame, FrameResult, MaskPrompt, PointPrompt
 from surgvos.memory import Recent
 from surgvos.tracking.features import FeatureCache, normalize_images
 from surgvos.tracking.session import Session, SessionOptions
 from surgvos.tracking.step import track_objects
-
-from reference.weights import build_reference_model, reference_folder
 
 VIDEO_HW = (96, 128)
 LOGIT_TOLERANCE = 2e-2

@@ -108,6 +108,4 @@ def check_prompt_fits(prompt: Prompt, image_hw: tuple[int, int]) -> None:
     if isinstance(prompt, BoxPrompt):
         x0, y0, x1, y1 = prompt.box_xyxy
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            raise InputError(
-                f"expected a box inside the {width}x{height} image, got ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
-            )
+            raise InputError(f"expected a box inside the {width}x{height} image, got ({x0:g}, {y0:g}, {x1:g}, {y1:g})")

@@ -68,7 +68,7 @@ class PromptMaps(nn.Module):
         return torch.cat((folded, torch.ones_like(folded[:, :1])), dim=1)
 
     def _alike(self, prompts: PromptBatch, keys: Tensor) -> Tensor:
-        """Per head, the largest cosine similarity to an object click and to a background click: ``(B, 2 heads, h, w)``."""
+        """Largest cosine similarity to an object click and to a background click: ``(B, 2 heads, h, w)``."""
         batch = prompts.labels.shape[0]
         keys = keys.expand(batch, -1, -1, -1)
         size = torch.tensor((keys.shape[-1] * 8, keys.shape[-2] * 8), device=keys.device)
