@@ -131,7 +131,7 @@ class _Run:
         return RunSummary(self.num_frames, seconds, done_now)
 
     def _begin(self) -> list[range]:
-        if any((self.out / name).exists() for name in (MASKS, FRAMES, RUN)):
+        if self._holds_results():
             raise InputError(
                 f"expected an empty output folder, got {str(self.out)!r} with results in it; "
                 "try --resume to go on with that run, or another --out"
@@ -144,6 +144,11 @@ class _Run:
         self._write_record("running")
         self._cut_log(0)
         return plan
+
+    def _holds_results(self) -> bool:
+        """Whether something would be lost. A run that stopped before its first frame left nothing."""
+        log = self.out / FRAMES
+        return (self.out / MASKS).exists() or (log.exists() and log.stat().st_size > 0)
 
     def _go_on(self) -> list[range]:
         """The passes that a stopped run has left."""

@@ -1,0 +1,92 @@
+"""``surgvos demo``: the whole of it in a minute, with nothing but what is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgvos.cli.progress import progress_bar
+from surgvos.errors import InputError
+
+if TYPE_CHECKING:
+    from surgvos.core.prompts import Prompt
+    from surgvos.data.synthetic import SyntheticClip
+
+VIDEO = "demo"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="New folder for the clip, the masks and the overlays")] = Path(
+        "surgvos-demo"
+    ),
+    model: Annotated[str, typer.Option(help="Name of a model, a weights file, or its folder")] = "surgvos-nano",
+    frames: Annotated[int, typer.Option(min=8, max=2000, help="Length of the clip")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another operation")] = 7,
+) -> None:
+    """Make a surgical-like clip, follow its objects from a mask, a click and a box, and score what comes out.
+
+    Nothing is downloaded. Look at the overlays:
+
+        surgvos demo --out demo
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"expected a new folder, got {str(out)!r} with something in it; try another --out")
+
+    from surgvos.data.synthetic import SceneConfig, generate_clip, write_clip
+    from surgvos.evaluation import evaluate_folders
+    from surgvos.models.registry import load_model
+
+    config = SceneConfig(
+        image_hw=(432, 576), num_frames=frames, surgical_share=1.0, num_instruments=(2, 3), late_entry=0.0
+    )
+    clip = generate_clip(seed, config)
+    write_clip(clip, out / "scene", VIDEO)
+    loaded = load_model(model)
+    typer.echo(f"{'prompt':8}{'J&F':>7}{'J':>7}{'F':>7}   percent, mean over {len(_visible_ids(clip))} objects")
+    for kind in ("mask", "click", "box"):
+        with progress_bar(f"{kind}: frames") as progress:
+            _segment(loaded, out / "scene" / "JPEGImages" / VIDEO, out / kind / VIDEO, _prompts(clip, kind), progress)
+        report = evaluate_folders(out / kind, out / "scene" / "Annotations", "davis")
+        mean = report.mean
+        scores = (mean.jaccard_and_boundary_f, mean.jaccard, mean.boundary_f)
+        typer.echo(
+            f"{kind:8}" + "".join(f"{score:7.1f}" for score in scores) + f"   {out / kind / VIDEO / 'overlay.mp4'}"
+        )
+
+
+def _segment(model: Any, images: Path, out: Path, prompts: dict[int, Prompt], progress: Any) -> None:
+    from surgvos.io.video import open_video
+    from surgvos.tracking.run import RunSettings, segment_video
+    from surgvos.tracking.session import Session
+
+    session = Session(model)
+    for object_id, prompt in prompts.items():
+        session.add_prompt(0, object_id, prompt)
+    segment_video(session, open_video(images), out, RunSettings(overlay=True), {"demo": VIDEO}, progress=progress)
+
+
+def _visible_ids(clip: SyntheticClip) -> list[int]:
+    """Objects that are well visible in the first frame."""
+    return [item.id for item in clip.objects if (clip.instances[0] == item.id).sum() >= 200]
+
+
+def _prompts(clip: SyntheticClip, kind: str) -> dict[int, Prompt]:
+    """One prompt of this kind for every object that the first frame shows."""
+    import torch
+
+    from surgvos.core.masks import mask_to_box_xyxy
+    from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
+    from surgvos.training.prompts import error_centres
+
+    prompts: dict[int, Prompt] = {}
+    for object_id in _visible_ids(clip):
+        mask = clip.instances[0] == object_id
+        if kind == "mask":
+            prompts[object_id] = MaskPrompt(mask)
+        elif kind == "box":
+            prompts[object_id] = BoxPrompt(mask_to_box_xyxy(mask))
+        else:
+            prompts[object_id] = PointPrompt(error_centres(torch.from_numpy(mask)[None]).numpy())
+    return prompts
