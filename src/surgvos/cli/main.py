@@ -137,7 +137,7 @@ def surgvos(
 
 def main() -> None:
     """Run the command line; ends the process."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.showwarning = _show_warning
     try:
         typer.main.get_command(app)(prog_name="surgvos")
     except Exception as error:

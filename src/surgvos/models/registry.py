@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import nn
 
 from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.checkpoints import cast_matmul_weights, load_checkpoint
@@ -84,11 +85,15 @@ def load_model(
     """
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
-    model = load_checkpoint(find_weights(name), image_size=image_size)
-    if precision != torch.float32:
-        cast_matmul_weights(model, precision)
-    model.compute_dtype = precision  # type: ignore[assignment]
-    return cast(VideoModel, model.to(where))
+    return place(load_checkpoint(find_weights(name), image_size=image_size), where, precision)
+
+
+def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> VideoModel:
+    """Bring a float32 model to a device, to compute there with a precision of matrix products; in place."""
+    if dtype != torch.float32:
+        cast_matmul_weights(model, dtype)
+    model.compute_dtype = dtype  # type: ignore[assignment]
+    return cast(VideoModel, model.to(device))
 
 
 def find_weights(name: str | Path) -> Path:

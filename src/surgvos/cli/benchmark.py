@@ -1,0 +1,187 @@
+"""``surgvos benchmark``: seconds per frame and stage, memory, and a comparison with transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgvos.errors import ConfigError
+
+if TYPE_CHECKING:
+    from surgvos.evaluation.peers import TransformersPeer
+    from surgvos.evaluation.timing import Timing
+    from surgvos.models.interface import VideoModel
+
+_PEER = "transformers"
+
+
+def benchmark(
+    model: Annotated[str, typer.Option(help="A model's name, or its weights.")] = "surgvos-nano",
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Build the named network without its weights: nothing is fetched.")
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(min=32, help="Side of the square input, for SAM 2 [the model's own].")
+    ] = None,
+    video: Annotated[str | None, typer.Option(help="Size of the video, such as 1280x720 [the model's input].")] = None,
+    objects: Annotated[int, typer.Option(min=1, max=250, help="Objects followed together.")] = 1,
+    frames: Annotated[int, typer.Option(min=1, help="Frames that are timed, after a warm-up.")] = 20,
+    memory: Annotated[str, typer.Option(help="What is remembered.")] = "recent",
+    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU [one per processor].")] = None,
+    versus: Annotated[
+        str | None, typer.Option(help="transformers: run Hugging Face's Sam2VideoModel with the same weights as well.")
+    ] = None,
+    peer_dtype: Annotated[str, typer.Option(help="Precision of the other side: fp32, bf16 or fp16.")] = "fp32",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Measure seconds per frame, in each stage, and memory, from images to masks; without decoding and writing.
+
+    \b
+    Examples:
+      surgvos benchmark --objects 4
+      surgvos benchmark --model sam2.1-hiera-tiny --random-weights --size 512 --versus transformers --dtype fp32
+    """
+    import torch
+
+    from surgvos.evaluation.timing import measure
+
+    if versus not in (None, _PEER):
+        raise ConfigError(f"expected --versus {_PEER}, got {versus!r}")
+    if versus and video:
+        raise ConfigError("expected --versus without --video, got both; both sides see frames of the input's size")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size)
+    with _Progress(frames) as progress:
+        timing = measure(
+            network,
+            num_objects=objects,
+            num_frames=frames,
+            memory=memory,
+            image_hw=None if video is None else _parse_size(video),
+            make_peer=(lambda: _peer(network, peer_dtype)) if versus else None,
+            progress=progress.show,
+        )
+    setting = {
+        "model": model,
+        "random_weights": random_weights,
+        "input_hw": network.input_hw((720, 1280)) if video is None else network.input_hw(_parse_size(video)),
+        "objects": objects,
+        "frames": frames,
+        "memory": memory,
+        "dtype": str(network.compute_dtype).removeprefix("torch."),
+        "device": str(next(network.parameters()).device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if versus:
+        import transformers
+
+        setting |= {"versus": f"{_PEER} {transformers.__version__}", "peer_dtype": peer_dtype}
+    _show(setting, timing)
+    if json_file is not None:
+        from surgvos.io.results import write_json_atomic
+
+        write_json_atomic(json_file, setting | _to_json(timing))
+
+
+def _load(name: str, *, random_weights: bool, device: str, dtype: str, size: int | None) -> VideoModel:
+    from surgvos.models.random_weights import build_with_random_weights
+    from surgvos.models.registry import load_model
+
+    load = build_with_random_weights if random_weights else load_model
+    return load(name, device=device, dtype=dtype, image_size=size)
+
+
+def _peer(model: Any, dtype: str) -> TransformersPeer:
+    import torch
+
+    from surgvos.evaluation.peers import TransformersPeer
+    from surgvos.models.devices import resolve_dtype
+    from surgvos.models.sam2 import Sam2Model
+
+    if not isinstance(model, Sam2Model):
+        raise ConfigError(f"expected a SAM 2 model to compare with {_PEER}, got a {type(model).__name__}")
+    return TransformersPeer(model, resolve_dtype(dtype, torch.device("cpu")))
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    width, separator, height = text.partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ConfigError(f"expected a size such as 1280x720, got {text!r}")
+    return int(height), int(width)
+
+
+class _Progress:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, num_frames: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task("timing frames", total=num_frames)
+
+    def show(self, num_done: int) -> None:
+        self._progress.update(self._task, completed=num_done)
+
+    def __enter__(self) -> _Progress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+
+def _show(setting: dict[str, Any], timing: Timing) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    height, width = setting["input_hw"]
+    title = f"{setting['model']}, {width}x{height}, {setting['objects']} object(s), {setting['dtype']}"
+    table = Table(title=f"{title}, {setting['device']}, {setting['threads']} thread(s)", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("seconds per frame", f"{timing.seconds_per_frame:.4f}", style="bold")
+    table.add_row("frames per second", f"{1 / timing.seconds_per_frame:.1f}")
+    table.add_section()
+    for stage, seconds in timing.stages.items():
+        table.add_row(stage.replace("_", " "), f"{seconds:.4f}")
+    table.add_section()
+    table.add_row("process memory at its peak", _mebibytes(timing.peak_memory_bytes))
+    if timing.peak_device_memory_bytes is not None:
+        table.add_row("device memory at its peak", _mebibytes(timing.peak_device_memory_bytes))
+    table.add_row("kept for later frames", _mebibytes(timing.session_bytes))
+    if timing.peer is not None:
+        table.add_section()
+        table.add_row(f"{setting['versus']}, {setting['peer_dtype']}", f"{timing.peer.seconds_per_frame:.4f}")
+        table.add_row("its time divided by ours", f"{timing.peer.ratio:.2f}", style="bold")
+        table.add_row("largest difference of mask logits", f"{timing.peer.max_logit_difference:.2g}")
+    Console().print(table)
+
+
+def _mebibytes(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.1f} MiB"
+
+
+def _to_json(timing: Timing) -> dict[str, Any]:
+    content = {
+        "seconds_per_frame": timing.seconds_per_frame,
+        "frames_per_second": 1 / timing.seconds_per_frame,
+        "stages": timing.stages,
+        "peak_memory_bytes": timing.peak_memory_bytes,
+        "peak_device_memory_bytes": timing.peak_device_memory_bytes,
+        "session_bytes": timing.session_bytes,
+    }
+    if timing.peer is None:
+        return content
+    return content | {
+        "peer_seconds_per_frame": timing.peer.seconds_per_frame,
+        "ratio": timing.peer.ratio,
+        "max_logit_difference": timing.peer.max_logit_difference,
+    }
