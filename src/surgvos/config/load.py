@@ -211,16 +211,16 @@ def _convert_union(choices: Sequence[Any], plain: Any, path: str) -> Any:
         if kind not in classes:
             raise ConfigError(
                 f"expected {_join(path, KIND)} to be one of {', '.join(classes)}, got {_describe(kind)}"
-                f"{_nearest(str(kind), classes)}"
+                f"; try {difflib.get_close_matches(str(kind), classes, n=1, cutoff=0.0)[0]!r}"
             )
         return _build(classes[kind], {k: v for k, v in plain.items() if k != KIND}, path)
-    for choice in others:
-        if not is_dataclass(choice):
-            try:
-                return _convert(choice, plain, path)
-            except ConfigError:
-                continue
-    raise _wrong(path, " or ".join([*classes, *(getattr(c, "__name__", str(c)) for c in others)]), plain)
+    scalars = [choice for choice in others if not is_dataclass(choice)]
+    for choice in scalars:
+        try:
+            return _convert(choice, plain, path)
+        except ConfigError:
+            continue
+    raise _wrong(path, " or ".join([*classes, *(getattr(c, "__name__", str(c)) for c in scalars)]), plain)
 
 
 def _build(config_class: Any, plain: Any, path: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from surgvos.data.clips import BatchShape, Clip, ClipBatch, choose_objects, collate_clips, masks_of
 from surgvos.data.synthetic import SceneConfig, SyntheticClip, generate_clip
-from surgvos.data.transforms import Augmentation, augment
+from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
 
 _LOOK = Augmentation(
@@ -17,10 +17,8 @@ _LOOK = Augmentation(
     max_rotation=0.0,
     max_shear=0.0,
     max_zoom=1.5,
-    brightness=0.15,
-    contrast=0.15,
-    saturation=0.3,
-    hue=0.03,
+    clip_jitter=ColorJitter(brightness=0.15, contrast=0.15, saturation=0.3, hue=0.03),
+    frame_jitter=ColorJitter(),
 )
 
 

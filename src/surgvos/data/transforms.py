@@ -8,12 +8,34 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+_GREY = np.tile([0.299, 0.587, 0.114], (3, 1))  # RGB -> luma in all channels
 BORDER_RGB = (124, 116, 104)  # ImageNet's mean colour: what lies outside a turned image says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ColorJitter:
+    """Largest changes of colour.
+
+    Attributes:
+        brightness: Relative.
+        contrast: Relative.
+        saturation: Relative.
+        hue: As a share of the colour circle.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+_SAM2_CLIP_JITTER = ColorJitter(brightness=0.1, contrast=0.03, saturation=0.03)
+_SAM2_FRAME_JITTER = ColorJitter(brightness=0.1, contrast=0.05, saturation=0.05)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How a clip is varied. Angles in degrees.
+    """How a clip is varied; by default as in SAM 2's fine-tuning. Angles in degrees.
 
     Attributes:
         flip_probability: Of a left-right flip.
@@ -21,10 +43,8 @@ class Augmentation:
         max_rotation: Largest rotation to either side.
         max_shear: Largest shear to either side.
         max_zoom: Largest enlargement; what no longer fits is cut away.
-        brightness: Largest relative change of brightness.
-        contrast: Largest relative change of contrast.
-        saturation: Largest relative change of saturation.
-        hue: Largest turn of the hue, as a share of the circle.
+        clip_jitter: Of all frames alike.
+        frame_jitter: Of each frame by itself.
         grey_probability: Of a clip without colour.
     """
 
@@ -33,10 +53,8 @@ class Augmentation:
     max_rotation: float = 25.0
     max_shear: float = 20.0
     max_zoom: float = 1.0
-    brightness: float = 0.1
-    contrast: float = 0.03
-    saturation: float = 0.03
-    hue: float = 0.0
+    clip_jitter: ColorJitter = _SAM2_CLIP_JITTER
+    frame_jitter: ColorJitter = _SAM2_FRAME_JITTER
     grey_probability: float = 0.05
 
 
@@ -140,22 +158,28 @@ def _warp_labels(label_map: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, 
 
 
 def _recolor(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Change the colours of all frames ``(T, H, W, 3)`` by one 3x4 matrix."""
-    brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4) * (
-        settings.brightness,
-        settings.contrast,
-        settings.saturation,
-        settings.hue,
-    )
-    grey = rng.random() < settings.grey_probability
-    luma = np.tile([0.299, 0.587, 0.114], (3, 1))
-    vividness = 0.0 if grey else 1.0 + saturation
-    colors = (1 + brightness) * (vividness * _hue_turn(hue) + (1 - vividness) * luma)
+    """Change the colours of all frames ``(T, H, W, 3)``: each is one affine map of RGB."""
     middle = float(images[0].mean())
-    offset = np.full((3, 1), -contrast * middle)
-    matrix = np.hstack(((1 + contrast) * colors, offset))
-    flat = images.reshape(-1, images.shape[2], 3)
-    return cv2.transform(flat, matrix).reshape(images.shape)
+    whole = _color_map(settings.clip_jitter, middle, rng)
+    if rng.random() < settings.grey_probability:
+        whole = _homogeneous(_GREY) @ whole
+    maps = [(_color_map(settings.frame_jitter, middle, rng) @ whole)[:3] for _ in images]
+    return np.stack([cv2.transform(image, matrix) for image, matrix in zip(images, maps, strict=True)])
+
+
+def _color_map(jitter: ColorJitter, middle: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw a 4x4 map of RGB1; contrast changes around the grey value ``middle``."""
+    limits = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+    brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4) * limits
+    vividness = (1 + saturation) * np.eye(3) - saturation * _GREY
+    gain = (1 + contrast) * (1 + brightness)
+    return _homogeneous(gain * vividness @ _hue_turn(hue), -contrast * middle)
+
+
+def _homogeneous(matrix: np.ndarray, offset: float = 0.0) -> np.ndarray:
+    whole = np.eye(4)
+    whole[:3, :3], whole[:3, 3] = matrix, offset
+    return whole
 
 
 def _hue_turn(share: float) -> np.ndarray:

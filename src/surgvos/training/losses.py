@@ -108,11 +108,15 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def true_iou(logits: Tensor, targets: Tensor) -> Tensor:
-    """IoU of the thresholded masks, 0 where both are empty: ``(B, K)``."""
-    predicted, true = logits > 0, targets > 0.5
-    intersection = (predicted & true).sum(dim=(2, 3))
-    union = (predicted | true).sum(dim=(2, 3))
-    return intersection / union.clamp(min=1)
+    """IoU of the thresholded masks, 0 where both are empty: ``(B, K)``.
+
+    A target between 0 and 1 is the share of a cell that the object covers, and counts as that much of a cell:
+    thresholding it as well would leave half-covered cells, of which outlines are full, to chance.
+    """
+    predicted = (logits > 0).float()
+    intersection = (predicted * targets).sum(dim=(2, 3))
+    union = predicted.sum(dim=(2, 3)) + targets.sum(dim=(2, 3)) - intersection
+    return intersection / union.clamp(min=1e-6)
 
 
 def _at_one_resolution(logits: Tensor, masks: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from surgvos.config.load import to_plain
 from surgvos.data.clips import BatchShape, ClipBatch
 from surgvos.data.synthetic import use_one_thread
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
+from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
 from surgvos.memory import Recent
 from surgvos.models.checkpoints import save_model
@@ -86,7 +87,7 @@ class TrainConfig:
     """
 
     model: NanoConfig | Sam2Config
-    data: SyntheticClipsConfig
+    data: SyntheticClipsConfig | VosFolderConfig
     stages: tuple[Stage, ...]
     memory: Recent = field(default_factory=Recent)
     clip: ClipSettings = field(default_factory=ClipSettings)
@@ -192,13 +193,10 @@ class Trainer:
         from accelerate.utils import DistributedDataParallelKwargs
 
         self.config, self.out, self.checkpoints, self.report = config, out, checkpoints, report
-        # Which parts of a model are used depends on the prompts drawn.
+        # Which parts of a model are used depends on the prompts drawn. Autocast is ours, because an Accelerator
+        # fixes its precision for the life of the process.
         parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" else "no",
-            cpu=device == "cpu",
-            kwargs_handlers=[parallel],
-        )
+        self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", kwargs_handlers=[parallel])
         torch.manual_seed(config.seed)
         self.model = _initial_model(config).to(memory_format=torch.channels_last).to(self.accelerator.device)
         freeze(self.model, config.freeze)
@@ -279,7 +277,9 @@ class Trainer:
         seed += self.accelerator.process_index
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        losses = self.module(batch.to(self.accelerator.device), generator)
+        device = self.accelerator.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            losses = self.module(batch.to(device), generator)
         loss = losses.total / self._mean_objects(losses.num_objects)
         if not math.isfinite(loss.item()):
             raise TrainingError(
