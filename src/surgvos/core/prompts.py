@@ -31,7 +31,8 @@ class PointPrompt:
             marks = np.full(len(points), int(marks), dtype=np.int64)
         if marks.shape != (len(points),) or not np.isin(marks, (0, 1)).all():
             raise InputError(
-                f"expected one label per point, 1 (object) or 0 (background), got {marks.tolist()} for {len(points)} points"
+                "expected one label per point, 1 (object) or 0 (background), "
+                f"got {marks.tolist()} for {len(points)} points"
             )
         object.__setattr__(self, "points_xy", points)
         object.__setattr__(self, "labels", marks)
