@@ -28,6 +28,7 @@ def commands() -> list[list[str]]:
     """The words of every ``surgvos ...`` line of the README."""
     lines = [part for block in blocks("bash") for line in block.splitlines() for part in line.split("&&")]
     words = [shlex.split(line, comments=True) for line in lines]
+    words += [shlex.split(text) for text in re.findall(r"`(surgvos [^`]+)`", README)]
     return [line[1:] for line in words if line[:1] == ["surgvos"]]
 
 
@@ -54,7 +55,10 @@ def test_ci_runs_the_test_command_of_the_readme_last() -> None:
 def test_commands_of_the_readme_exist(words: list[str]) -> None:
     name, *arguments = words
     assert name in COMMANDS
-    known = {option for parameter in load_command(name).params for option in parameter.opts}
+    command = load_command(name)
+    if hasattr(command, "commands"):
+        command = command.commands[arguments.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in arguments if word.startswith("--")} <= known
 
 
