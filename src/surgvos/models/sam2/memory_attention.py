@@ -39,32 +39,31 @@ class RotaryAttention(nn.Module):
             grid_hw: ``(h, w)``.
             num_unplaced: How many of the last keys have no place in the grid, and are not rotated.
         """
-        q = _rotate(self.q_proj, query, grid_hw)
+        q = _rotate(_project_split(self.q_proj, query), grid_hw)
+        k = _project_split(self.k_proj, key)
         num_placed = key.shape[1] - num_unplaced
-        k = _rotate(self.k_proj, key[:, :num_placed], grid_hw)
-        if num_unplaced:
-            k = torch.cat([k, self.k_proj(key[:, num_placed:])], dim=1)
+        rotated = _rotate(k[:, :num_placed], grid_hw)
+        k = torch.cat([rotated, k[:, num_placed:]], dim=1) if num_unplaced else rotated
         dropout = self.dropout if self.training else 0.0
         return self.out_proj(attend_and_project(q, k, value, self.v_proj, dropout=dropout))
 
 
-def _rotate(projection: nn.Linear, x: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-    """Project tokens ``(B, m * h * w, C)`` of ``m`` grids and rotate each by its place.
+def _project_split(projection: nn.Linear, x: Tensor) -> Tensor:
+    """Project, and put the first channels of all pairs before the second ones.
 
-    A rotation is ``cos`` times the vector plus ``sin`` times its quarter turn. The quarter turn of a projection is
-    another projection, which is cheaper than to shuffle channels of so many tokens.
+    Attention does not ask in which order channels are, and halves are rotated faster than neighbours.
     """
-    cos, sin = rotary_tables(projection.out_features, *grid_hw, x.device)
-    straight = projection(x).unflatten(1, (-1, cos.shape[0]))
-    turned = F.linear(x, _quarter_turn(projection.weight), _quarter_turn(projection.bias)).view_as(straight)
-    cos, sin = cos.to(straight.dtype), sin.to(straight.dtype)
-    return torch.addcmul(straight * cos, turned, sin).flatten(1, 2)
+    parameters = (projection.weight, projection.bias)
+    weight, bias = (rows.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) for rows in parameters)
+    return F.linear(x, weight, bias)
 
 
-def _quarter_turn(rows: Tensor) -> Tensor:
-    """Turn each pair of rows ``(a, b)`` into ``(-b, a)``."""
-    a, b = rows.unflatten(0, (-1, 2)).unbind(1)
-    return torch.stack([-b, a], dim=1).flatten(0, 1)
+def _rotate(x: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Rotate tokens ``(B, m * h * w, C)`` of ``m`` grids by their place; pairs are split into halves."""
+    cos, sin = (table.to(x.dtype) for table in rotary_tables(x.shape[-1], *grid_hw, x.device))
+    first, second = x.unflatten(1, (-1, cos.shape[0])).chunk(2, dim=-1)
+    turned = [torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)]
+    return torch.cat(turned, dim=-1).flatten(1, 2)
 
 
 class MemoryAttentionLayer(nn.Module):

@@ -55,10 +55,9 @@ def sine_encoding(num_channels: int, height: int, width: int, device: torch.devi
 
 @memoised_table
 def rotary_tables(num_channels: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each token's rotation: float32 ``(height * width, num_channels)`` each.
+    """Cosine and sine of the rotation of each token's pairs of channels: float32 ``(h * w, num_channels / 2)`` each.
 
-    Channels ``2n`` and ``2n + 1`` form a pair and hold the same angle. The first half of the pairs turns with the
-    column, the second with the row.
+    The first half of the pairs turns with the column, the second with the row.
 
     Reference: Su et al., RoFormer, 2021; axial form as in SAM 2 (Ravi et al., 2024).
     """
@@ -71,7 +70,6 @@ def rotary_tables(num_channels: int, height: int, width: int, device: torch.devi
         indexing="ij",
     )
     angle = torch.cat([column.reshape(-1, 1) * frequency, row.reshape(-1, 1) * frequency], dim=1)
-    angle = angle.repeat_interleave(2, dim=1)
     return angle.cos(), angle.sin()
 
 
