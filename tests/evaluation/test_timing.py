@@ -28,9 +28,9 @@ def test_a_measurement_accounts_for_every_stage() -> None:
 
 
 def test_progress_counts_the_timed_frames_alone() -> None:
-    seen: list[int] = []
-    measure(ColorModel(), num_objects=1, num_frames=3, image_hw=(48, 64), progress=seen.append)
-    assert seen == [1, 2, 3]
+    seen: list[tuple[int, int | None]] = []
+    measure(ColorModel(), num_objects=1, num_frames=3, image_hw=(48, 64), progress=lambda *counts: seen.append(counts))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 class EchoPeer:

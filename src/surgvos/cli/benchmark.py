@@ -31,7 +31,7 @@ def benchmark(
     memory: Annotated[str, typer.Option(help="What is remembered.")] = "recent",
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU [one per processor].")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU [PyTorch's choice].")] = None,
     versus: Annotated[
         str | None, typer.Option(help="transformers: run Hugging Face's Sam2VideoModel with the same weights as well.")
     ] = None,
@@ -47,6 +47,7 @@ def benchmark(
     """
     import torch
 
+    from surgvos.cli.progress import progress_bar
     from surgvos.evaluation.timing import measure
 
     if versus not in (None, _PEER):
@@ -56,7 +57,7 @@ def benchmark(
     if threads is not None:
         torch.set_num_threads(threads)
     network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size)
-    with _Progress(frames) as progress:
+    with progress_bar("frames") as progress:
         timing = measure(
             network,
             num_objects=objects,
@@ -64,7 +65,7 @@ def benchmark(
             memory=memory,
             image_hw=None if video is None else _parse_size(video),
             make_peer=(lambda: _peer(network, peer_dtype)) if versus else None,
-            progress=progress.show,
+            progress=progress,
         )
     setting = {
         "model": model,
@@ -114,28 +115,6 @@ def _parse_size(text: str) -> tuple[int, int]:
     if not (separator and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ConfigError(f"expected a size such as 1280x720, got {text!r}")
     return int(height), int(width)
-
-
-class _Progress:
-    """A progress bar on a terminal; nothing elsewhere."""
-
-    def __init__(self, num_frames: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task("timing frames", total=num_frames)
-
-    def show(self, num_done: int) -> None:
-        self._progress.update(self._task, completed=num_done)
-
-    def __enter__(self) -> _Progress:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
 
 
 def _show(setting: dict[str, Any], timing: Timing) -> None:

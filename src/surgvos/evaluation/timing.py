@@ -104,7 +104,7 @@ def measure(
     memory: str = "recent",
     image_hw: tuple[int, int] | None = None,
     make_peer: Callable[[], TransformersPeer] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Timing:
     """Time a session with objects that were clicked in its first frame.
 
@@ -117,7 +117,7 @@ def measure(
         memory: Name of the policy.
         image_hw: Size of the frames; by default that of the model's input, so that nothing is resized.
         make_peer: Builds the other side; needs frames of the input's size.
-        progress: Called with the number of frames done.
+        progress: Called with frames done and frames in all.
     """
     device = next(model.parameters()).device
     scene = Scene(image_hw or model.input_hw((720, 1280)), num_objects)
@@ -136,7 +136,7 @@ def measure(
         if theirs is not None:
             their_seconds.append(theirs.step(index, result))
         if progress is not None:
-            progress(len(our_seconds))
+            progress(len(our_seconds), num_frames)
     return Timing(
         seconds_per_frame=statistics.median(our_seconds),
         stages=ours.stages(range(end, end + max(1, num_frames // 4))),

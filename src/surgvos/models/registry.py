@@ -60,7 +60,7 @@ ZOO: dict[str, ZooEntry] = {
 
 def model_names() -> list[str]:
     """Names that `load_model` knows: those of the models in the box, then those that are fetched."""
-    return [*sorted(_bundled()), *ZOO]
+    return [*sorted(bundled_weights()), *ZOO]
 
 
 def load_model(
@@ -108,7 +108,7 @@ def find_weights(name: str | Path) -> Path:
         return _only_weights_in(path)
     if path.is_file() or path.suffix in _ENDINGS or len(path.parts) > 1:
         return path
-    bundled = _bundled()
+    bundled = bundled_weights()
     if str(name) in bundled:
         return bundled[str(name)]
     if str(name) in ZOO:
@@ -127,10 +127,27 @@ def _only_weights_in(folder: Path) -> Path:
     return found[0]
 
 
-def _bundled() -> dict[str, Path]:
+def bundled_weights() -> dict[str, Path]:
     """Weights that are installed with the package, by name."""
-    folder = Path(str(files("surgvos.weights")))
-    return {path.stem: path for path in folder.glob("*.safetensors")}
+    return {path.stem: path for path in _bundle().glob("*.safetensors")}
+
+
+def bundled_sha256() -> dict[str, str]:
+    """What the bundled weights' SHA-256 must be, by name, as ``SHA256SUMS`` beside them says."""
+    lines = (_bundle() / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    return {Path(line.split()[1]).stem: line.split()[0] for line in lines}
+
+
+def cached_weights(entry: ZooEntry) -> Path | None:
+    """Where published weights were put when they were fetched, or None; asks no network."""
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(entry.repository, entry.file_name)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _bundle() -> Path:
+    return Path(str(files("surgvos.weights")))
 
 
 def _fetch(entry: ZooEntry) -> Path:
