@@ -41,7 +41,7 @@ def click(num_objects: int, **changes) -> PromptBatch:
 
 
 def random_memory(num_objects: int, config: Sam2Config = TOY) -> MemoryBatch:
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator("cpu").manual_seed(1)
     grid = config.image_size // 16
     return MemoryBatch(
         torch.randn(num_objects, 3, config.memory_dim, grid, grid, generator=generator).bfloat16(),
@@ -119,6 +119,21 @@ def test_images_need_not_be_square() -> None:
 def test_impossible_configurations_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(TOY, **changes)
+
+
+def test_shapes_can_be_asked_without_numbers() -> None:
+    with torch.device("meta"):
+        model = Sam2Model(TOY).eval()
+        features = model.encode_image(torch.empty(1, 3, 64, 64))
+        memory = random_memory(2)
+        memory = MemoryBatch(
+            memory.features.to("meta"),
+            memory.slots.to("meta"),
+            None,
+            memory.pointers.to("meta"),
+            memory.pointer_offsets.to("meta"),
+        )
+        assert track(model, features, memory).logits.shape == (2, 3, 16, 16)
 
 
 # --- windows -------------------------------------------------------------------------------------------------------
@@ -242,11 +257,12 @@ def test_shared_image_equals_copies(with_grad: bool) -> None:
 def test_chunked_attention_equals_the_fused_kernel(num_queries: int, num_keys: int, shared_query: bool) -> None:
     torch.manual_seed(0)
     query = torch.randn(1 if shared_query else 2, num_queries, 16)
-    key, value, projection = torch.randn(2, num_keys, 16), torch.randn(2, num_keys, 4), nn.Linear(4, 16)
+    key, value = torch.randn(2, num_keys, 16), torch.randn(2, num_keys, 4)
+    projections = nn.Linear(4, 16), nn.Linear(16, 16)
     with torch.no_grad():
-        chunked = attend_and_project(query, key, value, projection, dropout=0.0)
+        chunked = attend_and_project(query, key, value, *projections, dropout=0.0)
     with torch.enable_grad():
-        fused = attend_and_project(query, key, value, projection, dropout=0.0)
+        fused = attend_and_project(query, key, value, *projections, dropout=0.0)
     torch.testing.assert_close(chunked, fused, rtol=1e-4, atol=1e-5)
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from surgvos.models.sam2.layers import apply_as_one
+
 _MAX_SCORES = 2**22  # in the buffer of attention scores: 16 MiB
 
 
@@ -42,17 +44,20 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def attend_and_project(query: Tensor, key: Tensor, value: Tensor, projection: nn.Linear, *, dropout: float) -> Tensor:
-    """Attend with one wide head to projected values, in the cheapest order.
+def attend_and_project(
+    query: Tensor, key: Tensor, value: Tensor, v_proj: nn.Linear, out_proj: nn.Linear, *, dropout: float
+) -> Tensor:
+    """Attend with one wide head to projected values and project the result, in the cheapest order.
 
     Probabilities sum to 1, so that projecting the attended values is the same as attending to projected ones. There
-    are fewer of the former, and unprojected values are narrower.
+    are fewer of the former, unprojected values are narrower, and both projections become one.
 
     Args:
         query: ``(B or 1, Nq, d)``.
         key: ``(B or 1, Nk, d)``.
         value: ``(B or 1, Nk, C)``, not yet projected.
-        projection: From ``C`` to ``d``.
+        v_proj: Projection of the values, ``C`` to ``d``.
+        out_proj: Projection of what was attended to, ``d`` to ``d``.
         dropout: Rate at which attention probabilities are dropped.
 
     Returns:
@@ -60,9 +65,9 @@ def attend_and_project(query: Tensor, key: Tensor, value: Tensor, projection: nn
     """
     num_objects = max(query.shape[0], key.shape[0])
     if _prefers_plain_products(query):
-        return projection(_attend_in_chunks(query, key, value, num_objects))
-    q, k, v = (x.expand(num_objects, -1, -1).unsqueeze(1) for x in (query, key, projection(value)))
-    return attend(q, k, v, dropout=dropout).squeeze(1)
+        return apply_as_one(_attend_in_chunks(query, key, value, num_objects), v_proj, out_proj)
+    q, k, v = (x.expand(num_objects, -1, -1).unsqueeze(1) for x in (query, key, v_proj(value)))
+    return out_proj(attend(q, k, v, dropout=dropout).squeeze(1))
 
 
 def _prefers_plain_products(query: Tensor) -> bool:
@@ -70,9 +75,12 @@ def _prefers_plain_products(query: Tensor) -> bool:
 
     On CPUs in float32 they take two thirds of its time. Not where gradients or graphs are wanted.
     """
-    is_float32 = query.dtype == torch.float32 and not torch.is_autocast_enabled(query.device.type)
     return (
-        query.device.type == "cpu" and is_float32 and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        query.device.type == "cpu"
+        and query.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
     )
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from surgvos.models.sam2.attention import attend
 from surgvos.models.sam2.config import Sam2Config
-from surgvos.models.sam2.layers import MLP, DropPath
+from surgvos.models.sam2.layers import MLP, DropPath, without_autocast
 from surgvos.models.sam2.position import memoised_table
 from surgvos.models.sam2.windows import WindowLayout
 
@@ -156,8 +156,8 @@ class Hiera(nn.Module):
     def _positions(self, height: int, width: int) -> Tensor:
         """Coarse table, enlarged, plus window table, repeated: float32 ``(height, width, C)``."""
         table = self.pos_embed[0].permute(1, 2, 0)
-        # Bicubic enlargement is one small matrix per axis. Not under autocast, which would round it.
-        with torch.autocast(table.device.type, enabled=False):
+        # Bicubic enlargement is one small matrix per axis.
+        with without_autocast(table.device):
             along_y = _bicubic(table.shape[0], height, 0, table.device)
             along_x = _bicubic(table.shape[1], width, 0, table.device)
             rows = (along_y @ table.flatten(1)).unflatten(1, table.shape[1:])

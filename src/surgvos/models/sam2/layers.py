@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -61,3 +62,20 @@ class DropPath(nn.Module):
         keep = 1.0 - self.rate
         kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
         return x * kept / keep
+
+
+def apply_as_one(x: Tensor, first: nn.Linear | nn.Conv2d, second: nn.Linear | nn.Conv2d) -> Tensor:
+    """Apply two linear layers, or 1x1 convolutions, as the one that they make, to channels that come last.
+
+    Cheaper than one after the other wherever there are more tokens than channels.
+    """
+    assert first.bias is not None
+    outer = second.weight.flatten(1)
+    return F.linear(x, outer @ first.weight.flatten(1), F.linear(first.bias, outer, second.bias))
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Keep float32 products in float32, where autocast would round them."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -45,7 +45,7 @@ class RotaryAttention(nn.Module):
         rotated = _rotate(k[:, :num_placed], grid_hw)
         k = torch.cat([rotated, k[:, num_placed:]], dim=1) if num_unplaced else rotated
         dropout = self.dropout if self.training else 0.0
-        return self.out_proj(attend_and_project(q, k, value, self.v_proj, dropout=dropout))
+        return attend_and_project(q, k, value, self.v_proj, self.out_proj, dropout=dropout)
 
 
 def _project_split(projection: nn.Linear, x: Tensor) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from surgvos.models.sam2.config import Sam2Config
 from surgvos.models.sam2.hiera import Hiera
+from surgvos.models.sam2.layers import apply_as_one
 from surgvos.models.sam2.windows import WindowLayout
 
 Stages = list[tuple[Tensor, WindowLayout]]
@@ -19,14 +22,9 @@ class Lateral(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(dim, out_dim, kernel_size=1)
 
-    def forward(self, x: Tensor, then: nn.Conv2d | None = None) -> Tensor:
-        """Map tokens ``(N, T, dim)`` to ``(N, T, out_dim)``, or by two convolutions made into one."""
-        weight, bias = self.conv.weight.flatten(1), self.conv.bias
-        assert bias is not None
-        if then is not None:
-            outer = then.weight.flatten(1)
-            weight, bias = outer @ weight, F.linear(bias, outer, then.bias)
-        return F.linear(x, weight, bias)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens ``(N, T, dim)`` to ``(N, T, out_dim)``."""
+        return F.linear(x, self.conv.weight.flatten(1), self.conv.bias)
 
 
 class Neck(nn.Module):
@@ -48,9 +46,9 @@ class Neck(nn.Module):
             ``(N, C, h, w)`` each, finest first.
         """
         (x4, layout4), (x8, layout8), (x16, layout16), (x32, layout32) = stages
-        at32, at16, at8, at4 = self.convs
-        fine = layout4.to_grid(at4(x4, then=reduce[0]))
-        middle = layout8.to_grid(at8(x8, then=reduce[1]))
+        at32, at16, at8, at4 = cast(list[Lateral], self.convs)
+        fine = layout4.to_grid(apply_as_one(x4, at4.conv, reduce[0]))
+        middle = layout8.to_grid(apply_as_one(x8, at8.conv, reduce[1]))
         top = layout32.to_grid(at32(x32)).float()
         coarse = layout16.to_grid(at16(x16)) + F.interpolate(top, scale_factor=2.0, mode="nearest")
         return fine, middle, coarse

@@ -26,7 +26,7 @@ def memoised_table(build: _Build[_Table]) -> _Build[_Table]:
         if torch.compiler.is_compiling():
             return build(first, second, third, device)
         # A table made in inference mode could not be used in training later.
-        with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
+        with torch.inference_mode(False):
             return cached(first, second, third, device)
 
     return table
