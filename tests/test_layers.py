@@ -25,6 +25,7 @@ LAYERS = (
     {"data", "evaluation", "training", "export"},
     {"batch", "server", "config.presets"},
     {"cli"},
+    {"__main__"},
 )
 """From the vocabulary to the command line. A part imports from layers before its own, never from the same one."""
 
