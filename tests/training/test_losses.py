@@ -118,3 +118,14 @@ def test_resolution_is_the_inputs_or_the_logits_own() -> None:
     upsampled = torch.nn.functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(upsampled, masks[:, None].float())
     assert frame_losses(prediction, masks, full).mask.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_masks_of_absent_objects_are_asked_to_be_empty_only_where_wanted() -> None:
+    logits = torch.full((2, 1, 4, 4), 3.0)
+    prediction = MaskPrediction(logits, torch.zeros(2, 1), torch.zeros(2))
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, :2] = True
+    as_published = frame_losses(prediction, masks, LossSettings())
+    asked = frame_losses(prediction, masks, LossSettings(absent=2.0))
+    expected = 2.0 * math.log1p(math.exp(3.0))
+    assert float(asked.mask - as_published.mask) == pytest.approx(expected, rel=1e-5)

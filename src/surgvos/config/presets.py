@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from surgvos.data.clips import BatchShape
+from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.transforms import Augmentation
 from surgvos.data.vos_folder import VosFolderConfig
@@ -28,16 +29,16 @@ def nano_clips() -> TrainConfig:
     """The box model on synthetic clips: short ones first, then long ones, then larger images."""
     return TrainConfig(
         model=NanoConfig(),
-        data=SyntheticClipsConfig(max_objects=2),
+        data=SyntheticClipsConfig(scene=SceneConfig(surgical_share=0.65), max_objects=2),
         stages=(
             _stage(2200, 3, (160, 192), 8),
-            _stage(1200, 6, (192, 240), 3),
+            _stage(900, 6, (192, 240), 3),
             _stage(600, 4, (256, 320), 2),
         ),
         memory=Recent(num_recent=1, max_pointers=0),
         clip=ClipSettings(
-            prompts=PromptSettings(point_probability=0.45, box_probability=0.35, num_corrections=1),
-            losses=LossSettings(focal=10.0, bce=2.0, iou=0.5, presence=0.5, at_logits_resolution=True),
+            prompts=PromptSettings(point_probability=0.65, box_probability=0.3, num_corrections=1),
+            losses=LossSettings(focal=10.0, bce=2.0, iou=0.5, presence=0.5, absent=2.0, at_logits_resolution=True),
             memory_noise=MaskNoise(),
             detach_memory_masks=True,
         ),

@@ -25,6 +25,8 @@ class LossSettings:
         bce: Weight of plain binary cross-entropy, the mean over pixels.
         iou: Weight of the error of the predicted IoU.
         presence: Weight of the binary cross-entropy of presence.
+        absent: Weight of plain cross-entropy towards an empty mask where the object is not visible. 0 asks nothing
+            of the mask there, as SAM 2 does, whose masks are cleared by presence alone.
         focal_alpha: Weight of object pixels in the focal loss; background pixels have one minus it.
         focal_gamma: How strongly the focal loss passes over easy pixels.
         at_logits_resolution: Compare at the logits' resolution, with the share of each cell that the object
@@ -36,6 +38,7 @@ class LossSettings:
     bce: float = 0.0
     iou: float = 1.0
     presence: float = 1.0
+    absent: float = 0.0
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     at_logits_resolution: bool = False
@@ -74,10 +77,13 @@ def frame_losses(prediction: MaskPrediction, masks: Tensor, settings: LossSettin
     visible = masks.flatten(1).any(dim=1).float()
     logits, targets = _at_one_resolution(prediction.logits.float(), masks, settings)
     # ``(B, K)`` each.
-    mask_loss = mask_losses(logits, targets, settings).min(dim=1).values
+    mask_loss = mask_losses(logits, targets, settings).min(dim=1).values * visible
+    if settings.absent:
+        emptiness = F.softplus(logits).mean(dim=(1, 2, 3))
+        mask_loss = mask_loss + settings.absent * emptiness * (1 - visible)
     iou_loss = (prediction.iou.float() - true_iou(logits.detach(), targets)).abs().mean(dim=1)
     presence = F.binary_cross_entropy_with_logits(prediction.presence_logits.float(), visible, reduction="sum")
-    return FrameLosses((mask_loss * visible).sum(), (iou_loss * visible).sum(), presence)
+    return FrameLosses(mask_loss.sum(), (iou_loss * visible).sum(), presence)
 
 
 def mask_losses(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:

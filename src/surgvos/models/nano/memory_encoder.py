@@ -29,7 +29,8 @@ class MemoryEncoder(nn.Module):
     def forward(self, level_8: Tensor, logits: Tensor, presence_logits: Tensor) -> Tensor:
         """Encode mask logits ``(B, 1, 4h, 4w)`` over the stride-8 features ``(1 or B, C, h, w)`` of the image."""
         size = (4 * level_8.shape[-2], 4 * level_8.shape[-1])
-        probabilities = logits.float().sigmoid()
+        # What is judged absent leaves no mask, in training as in use.
+        probabilities = logits.float().sigmoid() * (presence_logits > 0)[:, None, None, None]
         if probabilities.shape[-2:] != size:
             probabilities = F.interpolate(probabilities, size=size, mode="area")
         folded = F.pixel_unshuffle(probabilities, 4)

@@ -1,0 +1,6 @@
+"""``python -m surgvos``."""
+
+from surgvos.cli.main import main
+
+if __name__ == "__main__":
+    main()
