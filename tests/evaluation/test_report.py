@@ -261,11 +261,11 @@ class TestErrors:
     def test_colour_images_and_files_that_are_no_images(self, tmp_path, scene):
         write_label_maps(tmp_path / "gt", scene)
         write_label_maps(tmp_path / "pred", scene)
-        Image.new("RGB", HW[::-1]).save(tmp_path / "pred" / "00003.png")
-        with pytest.raises(InputError, match=r"got mode RGB in .*00003\.png; try saving one channel"):
+        Image.new("RGB", HW[::-1], (200, 30, 30)).save(tmp_path / "pred" / "00003.png")
+        with pytest.raises(InputError, match=r"got colours in .*00003\.png"):
             evaluate_folders(tmp_path / "pred", tmp_path / "gt", "davis")
         (tmp_path / "pred" / "00003.png").write_bytes(b"no image")
-        with pytest.raises(InputError, match=r"expected an image, got .*00003\.png"):
+        with pytest.raises(InputError, match=r"expected a readable image, got .*00003\.png"):
             evaluate_folders(tmp_path / "pred", tmp_path / "gt", "davis")
         (tmp_path / "gt.avi").write_bytes(b"no video")
         with pytest.raises(InputError, match=r"gt\.avi"):

@@ -13,7 +13,8 @@ import numpy as np
 
 from surgvos.core.masks import label_map_to_masks
 from surgvos.errors import InputError
-from surgvos.evaluation.reading import read_grey_image, read_grey_video, read_label_map
+from surgvos.evaluation.reading import read_grey_image, read_grey_video
+from surgvos.io.masks import read_label_map
 
 DEFAULT_THRESHOLD = 127
 _LABEL_MAPS = None  # the key of the layer that holds all objects in one label map per frame

@@ -1,4 +1,4 @@
-"""Read label maps and grey masks."""
+"""Read grey masks."""
 
 from __future__ import annotations
 
@@ -7,27 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from surgvos.errors import InputError
-
-
-def read_label_map(path: Path) -> np.ndarray:
-    """Read the ids in a palette, grey or black-and-white PNG.
-
-    Returns:
-        Unsigned integers ``(h, w)``.
-
-    Raises:
-        InputError: The file is no image, or one with colour channels.
-    """
-    label_map, mode = _read(path)
-    if label_map.ndim != 2:
-        raise InputError(
-            f"expected a palette or grey PNG whose pixels are object ids, got mode {mode} in {path}; "
-            "try saving one channel"
-        )
-    return label_map.astype(np.uint8) if label_map.dtype == np.bool_ else label_map
+from surgvos.io.image_folder import READ_ERRORS, unreadable_image
 
 
 def read_grey_image(path: Path) -> np.ndarray:
@@ -36,7 +18,11 @@ def read_grey_image(path: Path) -> np.ndarray:
     Raises:
         InputError: The file is no image.
     """
-    return _read(path, as_mode="L")[0]
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except READ_ERRORS as error:
+        raise unreadable_image(path, error) from error
 
 
 def read_grey_video(path: Path) -> Iterator[np.ndarray]:
@@ -49,11 +35,3 @@ def read_grey_video(path: Path) -> Iterator[np.ndarray]:
 
     for frame in open_video(path):
         yield cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
-
-
-def _read(path: Path, as_mode: str | None = None) -> tuple[np.ndarray, str]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image if as_mode is None else image.convert(as_mode)), image.mode
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise InputError(f"expected an image, got {path}, which cannot be read: {error}") from error
