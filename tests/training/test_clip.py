@@ -151,6 +151,35 @@ def test_further_prompted_frames_come_first_and_corrected_frames_count_as_prompt
     assert any(not ordered for _, ordered in seen)  # a later frame prompted before the ones between
 
 
+def test_videos_are_scored_from_the_first_mask() -> None:
+    model = RecordingModel()
+    noise = MaskNoise(island_probability=1)
+    settings = ClipSettings(prompts=CLICKS_ONLY, memory_noise=noise, prompt_noise=noise)
+    batch = _batch()
+    losses = forward_clip(model, batch, Recent(num_recent=1), settings, None)
+    assert [prompts is not None for prompts in model.prompts] == [True, False, False]
+    assert model.prompts[0] is not None
+    assert model.prompts[0].mask is not None
+    assert torch.equal(model.prompts[0].mask[:, 0] > 0, batch.masks[0])
+    again = forward_clip(RecordingModel(), batch, Recent(num_recent=1), settings, None)
+    assert losses.total.item() == again.total.item()
+
+
+def test_images_are_scored_after_clicks_at_the_centres_of_errors() -> None:
+    model = RecordingModel()
+    with torch.no_grad():
+        model.bias.fill_(-1.0)  # nothing is ever found: every click is the object's centre
+    batch = _batch(num_frames=1, num_clips=1)
+    losses = forward_clip(model, batch, Recent(), ClipSettings(prompts=CLICKS_ONLY), None)
+    last = model.prompts[-1]
+    assert last is not None
+    assert last.labels.tolist() == [[1, 1, 1, 1]]
+    ys, xs = torch.nonzero(batch.masks[0, 0], as_tuple=True)
+    centre = torch.tensor([xs.float().mean(), ys.float().mean()])
+    assert ((last.points_xy[0] - centre).abs() <= 1).all()
+    assert losses.tracked_iou.item() == 0
+
+
 def test_gradients_flow_through_remembered_masks_unless_stopped() -> None:
     for stopped in (False, True):
         model = RecordingModel()

@@ -89,6 +89,18 @@ def test_an_absent_object_counts_only_in_presence() -> None:
     assert losses.presence.item() == pytest.approx(wrong + right)
 
 
+def test_an_absent_object_can_be_asked_for_an_empty_mask() -> None:
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, :2] = True
+    logits = torch.zeros(2, 1, 4, 4)
+    presence = torch.zeros(2)
+    without, asked = (
+        frame_losses(_prediction(logits, torch.zeros(2, 1), presence), masks, LossSettings(absent=weight)).mask
+        for weight in (0.0, 3.0)
+    )
+    assert (asked - without).item() == pytest.approx(3 * math.log(2))
+
+
 def test_total_weighs_the_parts() -> None:
     masks = _masks("#.", "..")[None]
     logits = torch.tensor([[[[1.0, -1.0], [-1.0, 2.0]]]])

@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from surgvos.config.load import from_plain
+from surgvos.data.clips import BatchShape
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
 from surgvos.models.checkpoints import load_checkpoint, save_model
 from surgvos.training.checkpoint import CheckpointFolder
-from surgvos.training.trainer import TrainConfig, Trainer, build_model, train
+from surgvos.training.clip import ClipModule
+from surgvos.training.trainer import TrainConfig, Trainer, Validation, build_model, train
 from training.tiny import tiny_run
 
 Lines = list[dict[str, Any]]
@@ -101,6 +103,28 @@ def test_a_killed_run_repeats_the_steps_after_its_last_checkpoint(whole_run: Pat
 def test_workers_prepare_the_same_batches(whole_run: Path, tmp_path: Path) -> None:
     train(tiny_run(num_workers=1), tmp_path, device="cpu")
     assert _log(tmp_path) == _log(whole_run)
+
+
+def test_validation_scores_the_same_clips_and_changes_nothing(whole_run: Path, tmp_path: Path) -> None:
+    config = tiny_run()
+    batch = BatchShape(num_frames=2, image_hw=(64, 64), batch_size=2)
+    validation = Validation(data=config.data, batch=batch, num_batches=2, every=3)
+    train(replace(config, validation=validation), tmp_path, device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    scores = [line for line in lines if "validation_tracked_iou" in line]
+    assert [line["step"] for line in scores] == [3, 6]
+    assert scores[0]["validation_loss"] != scores[1]["validation_loss"]
+    model = load_checkpoint(tmp_path / "model.safetensors")
+    source = config.data.open(batch, config.seed + 1)
+    module = ClipModule(model, config.memory, config.clip).eval()
+    with torch.no_grad():
+        losses = [module(source[index], None) for index in range(2)]
+    expected = sum(x.total.item() / x.num_objects for x in losses) / 2
+    assert scores[1]["validation_loss"] == pytest.approx(expected, rel=1e-4)
+    kept = [line for line in lines if "loss" in line]
+    for line in kept:
+        line.pop("seconds_per_step")
+    assert kept == _log(whole_run)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole_run: Path) -> None:

@@ -68,11 +68,16 @@ class _Progress:
         console = Console(stderr=True)
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=num_steps)
+        self._training = self._validation = ""
 
     def show(self, step: int, values: dict[str, float]) -> None:
         """Show the numbers of a step."""
-        text = f"loss {values['loss']:.3f}  IoU {values['tracked_iou']:.3f}  {values['seconds_per_step']:.2f} s/step"
-        self._progress.update(self._task, completed=step, description=text)
+        if "loss" in values:
+            self._training = f"loss {values['loss']:.3f}  IoU {values['tracked_iou']:.3f}"
+            self._training += f"  {values['seconds_per_step']:.2f} s/step"
+        if "validation_tracked_iou" in values:
+            self._validation = f"  validation IoU {values['validation_tracked_iou']:.3f}"
+        self._progress.update(self._task, completed=step, description=self._training + self._validation)
 
     def __enter__(self) -> _Progress:
         self._progress.start()

@@ -13,7 +13,18 @@ from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch,
 from surgvos.tracking.step import encode_entries, track_objects
 from surgvos.training.losses import FrameLosses, LossSettings, frame_losses, true_iou
 from surgvos.training.noise import MaskNoise, spoil
-from surgvos.training.prompts import PromptPlan, PromptSettings, draw_correction, draw_plan, draw_prompts
+from surgvos.training.prompts import (
+    PromptPlan,
+    PromptSettings,
+    centre_correction,
+    centre_prompts,
+    draw_correction,
+    draw_plan,
+    draw_prompts,
+    evaluation_plan,
+    mask_prompts,
+    no_prompts,
+)
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -48,8 +59,9 @@ class ClipLosses:
         total: ``()`` the weighted sum.
         parts: Weighted parts of the total by name, without gradient.
         num_objects: How many objects were followed.
-        tracked_iou: ``()`` mean IoU of visible objects in frames without prompts; nan where there are none.
-        presence_accuracy: ``()`` share of right presences in frames without prompts; nan where there are none.
+        tracked_iou: ``()`` mean IoU of visible objects in frames without prompts, or after the last click in single
+            images; nan where there are none.
+        presence_accuracy: ``()`` share of right presences in the same frames; nan where there are none.
     """
 
     total: Tensor
@@ -64,7 +76,7 @@ def forward_clip(
     batch: ClipBatch,
     policy: MemoryPolicy,
     settings: ClipSettings,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
 ) -> ClipLosses:
     """Prompt a batch of clips, follow their objects, and add up the losses.
 
@@ -76,9 +88,13 @@ def forward_clip(
         batch: On the model's device.
         policy: What is remembered and read.
         settings: How it is done.
-        generator: On the CPU; the draws are the same on every device.
+        generator: On the CPU; the draws are the same on every device. None draws nothing and scores as published:
+            a mask in the first frame, or in single images clicks at the centres of errors.
     """
-    plan = draw_plan(batch.num_frames, settings.prompts, generator)
+    if generator is None:
+        plan = evaluation_plan(batch.num_frames)
+    else:
+        plan = draw_plan(batch.num_frames, settings.prompts, generator)
     return _ClipRun(model, batch, policy, settings, plan, generator).run()
 
 
@@ -103,7 +119,7 @@ class _ClipRun:
         policy: MemoryPolicy,
         settings: ClipSettings,
         plan: PromptPlan,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> None:
         self.model, self.batch, self.policy = model, batch, policy
         self.settings, self.plan, self.generator = settings, plan, generator
@@ -111,7 +127,7 @@ class _ClipRun:
         self.masks = batch.masks & shown[None, :, None, None]
         self.banks = [MemoryBank() for _ in range(batch.num_objects)]
         self.answers: list[FrameLosses] = []
-        self.followed: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.scored: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def run(self) -> ClipLosses:
         encoded = self._encode_all() if self.settings.encode_together else None
@@ -135,14 +151,23 @@ class _ClipRun:
         prompted = t in self.plan.initial_frames
         prompts = self._initial_prompts(t) if prompted else None
         answer = self._answer(t, features, prompts)
+        if not prompted:
+            self._score(t, answer)
         if t in self.plan.corrected_frames:
             answer = self._correct(t, features, prompts, answer)
             prompted = True
+        if self.batch.num_frames == 1:
+            self._score(t, answer)
         if t < self.batch.num_frames - 1 or prompted:
             self._remember(t, features, answer, prompted)
 
+    def _score(self, t: int, answer: MaskPrediction) -> None:
+        self.scored.append((answer.logits.detach(), answer.presence_logits.detach(), self.masks[t]))
+
     def _initial_prompts(self, t: int) -> PromptBatch:
         masks = self.masks[t]
+        if self.generator is None:
+            return mask_prompts(masks) if self.plan.kind == "mask" else centre_prompts(masks)
         if self.plan.kind == "mask" and self.settings.prompt_noise is not None:
             logits = torch.where(masks[:, None], 1.0, -1.0)
             masks = spoil(logits, self.settings.prompt_noise, self.generator)[:, 0] > 0
@@ -154,24 +179,25 @@ class _ClipRun:
         step = track_objects(self.model, features, self.banks, self.policy, query, prompts)
         if prompts is None or prompts.mask is None:
             self.answers.append(frame_losses(step.candidates, self.masks[t], self.settings.losses))
-        if prompts is None:
-            self.followed.append((step.best.logits.detach(), step.best.presence_logits.detach(), self.masks[t]))
         return step.best
 
     def _correct(
         self, t: int, features: ImageFeatures, prompts: PromptBatch | None, answer: MaskPrediction
     ) -> MaskPrediction:
-        if prompts is None:
-            none = torch.zeros((self.batch.num_objects, 0, 2), device=self.masks.device)
-            prompts = PromptBatch(none, none[..., 0].long())
+        prompts = prompts or no_prompts(self.masks[t])
         for _ in range(self.settings.prompts.num_corrections):
-            prompts = draw_correction(prompts, answer.logits, self.masks[t], self.settings.prompts, self.generator)
+            prompts = self._next_click(prompts, answer.logits, self.masks[t])
             answer = self._answer(t, features, prompts)
         return answer
 
+    def _next_click(self, prompts: PromptBatch, logits: Tensor, masks: Tensor) -> PromptBatch:
+        if self.generator is None:
+            return centre_correction(prompts, logits, masks)
+        return draw_correction(prompts, logits, masks, self.settings.prompts, self.generator)
+
     def _remember(self, t: int, features: ImageFeatures, answer: MaskPrediction, prompted: bool) -> None:
         logits = answer.logits.detach() if self.settings.detach_memory_masks else answer.logits
-        if self.settings.memory_noise is not None and not prompted:
+        if self.settings.memory_noise is not None and self.generator is not None and not prompted:
             logits = spoil(logits, self.settings.memory_noise, self.generator)
         remembered = replace(answer, logits=logits)
         entries = encode_entries(self.model, features, remembered, t, prompted=prompted)
@@ -188,10 +214,10 @@ class _ClipRun:
         return ClipLosses(mask + iou + presence, parts, self.batch.num_objects, tracked_iou, accuracy)
 
     def _scores(self) -> tuple[Tensor, Tensor]:
-        if not self.followed:
+        if not self.scored:
             nan = torch.tensor(float("nan"), device=self.masks.device)
             return nan, nan
-        logits, presence, masks = (torch.cat(column) for column in zip(*self.followed, strict=True))
+        logits, presence, masks = (torch.cat(column) for column in zip(*self.scored, strict=True))
         visible = masks.flatten(1).any(dim=1)
         targets = torch.nn.functional.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="area")
         iou = true_iou(logits, targets)[:, 0][visible].mean()
@@ -207,6 +233,6 @@ class ClipModule(nn.Module):
         self.policy = policy
         self.settings = settings
 
-    def forward(self, batch: ClipBatch, generator: torch.Generator) -> ClipLosses:
-        """Go through a batch."""
+    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> ClipLosses:
+        """Go through a batch; see `forward_clip`."""
         return forward_clip(self.model, batch, self.policy, self.settings, generator)  # type: ignore[arg-type]

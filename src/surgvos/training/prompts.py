@@ -94,6 +94,13 @@ def draw_plan(num_frames: int, settings: PromptSettings, generator: torch.Genera
     return PromptPlan(kind, initial, corrected)
 
 
+def evaluation_plan(num_frames: int) -> PromptPlan:
+    """What is done to score a model: a mask in the first frame; in a single image, clicks."""
+    if num_frames > 1:
+        return PromptPlan("mask", (0,), ())
+    return PromptPlan("point", (0,), (0,))
+
+
 def draw_prompts(kind: PromptKind, masks: Tensor, settings: PromptSettings, generator: torch.Generator) -> PromptBatch:
     """Draw the first prompt of every object.
 
@@ -104,10 +111,8 @@ def draw_prompts(kind: PromptKind, masks: Tensor, settings: PromptSettings, gene
         settings: How it is drawn.
         generator: On the CPU.
     """
-    num_objects = masks.shape[0]
     if kind == "mask":
-        none = torch.zeros(num_objects, 0, device=masks.device)
-        return PromptBatch(none[..., None].expand(-1, -1, 2), none.long(), mask=masks[:, None].float())
+        return mask_prompts(masks)
     if kind == "box":
         return _draw_boxes(masks, settings, generator)
     return _clicks(masks, _draw_pixels(_where_visible_else_background(masks), generator))
@@ -134,6 +139,22 @@ def draw_correction(
     else:
         region = _errors(_threshold(logits, masks.shape[-2:]), masks)
     return add_click(prompts, _clicks(masks, _draw_pixels(region, generator)), logits)
+
+
+def mask_prompts(masks: Tensor) -> PromptBatch:
+    """The masks ``(B, H, W)`` themselves."""
+    return replace(no_prompts(masks), mask=masks[:, None].float())
+
+
+def no_prompts(masks: Tensor) -> PromptBatch:
+    """Nothing yet, for the objects of masks ``(B, H, W)``."""
+    none = torch.zeros((len(masks), 0, 2), device=masks.device)
+    return PromptBatch(none, none[..., 0].long())
+
+
+def centre_prompts(masks: Tensor) -> PromptBatch:
+    """The first click that evaluations use: the point of each object ``(B, H, W)`` farthest from its boundary."""
+    return _clicks(masks, error_centres(_where_visible_else_background(masks)))
 
 
 def centre_correction(prompts: PromptBatch, logits: Tensor, masks: Tensor) -> PromptBatch:

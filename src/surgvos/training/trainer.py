@@ -64,6 +64,27 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Clips that are scored now and then, with the average of the weights where there is one.
+
+    Attributes:
+        data: Where they come from.
+        batch: Shape of the batches.
+        num_batches: How many are scored; the same ones each time.
+        every: Steps from one scoring to the next.
+    """
+
+    data: SyntheticClipsConfig | VosFolderConfig
+    batch: BatchShape
+    num_batches: int = 8
+    every: int = 500
+
+    def __post_init__(self) -> None:
+        if self.num_batches < 1 or self.every < 1:
+            raise ConfigError(f"expected num_batches >= 1 and every >= 1, got {self.num_batches} and {self.every}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Everything that determines a run.
 
@@ -74,6 +95,7 @@ class TrainConfig:
         memory: What is remembered and read.
         clip: How a clip is gone through.
         optimiser: How weights move.
+        validation: What is scored now and then; None scores nothing.
         init_from: Name or file of weights to start from; None starts from random ones.
         freeze: Beginnings of the names of parameters that are not trained.
         average_decay: Decay of the running average of weights, which is what is saved in the end; None saves the
@@ -92,6 +114,7 @@ class TrainConfig:
     memory: Recent = field(default_factory=Recent)
     clip: ClipSettings = field(default_factory=ClipSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    validation: Validation | None = None
     init_from: str | None = None
     freeze: tuple[str, ...] = ()
     average_decay: float | None = None
@@ -235,6 +258,8 @@ class Trainer:
                 norm = self._train_step(batch, meter)
                 if self.step % self.config.log_every == 0:
                     self._log(log, meter, norm)
+                if self.config.validation is not None and self.step % self.config.validation.every == 0:
+                    self._validate(log, self.config.validation)
                 stopping = self._agreed(stop)
                 if self.step % self.config.checkpoint_every == 0 or stopping:
                     self._save()
@@ -257,6 +282,8 @@ class Trainer:
     def _loader(self, shape: BatchShape, steps: range) -> Iterator[ClipBatch]:
         config, ranks = self.config, self.accelerator.num_processes
         source = config.data.open(shape, config.seed, ranks * max(config.num_workers, 1))
+        # A forked worker waits for ever for threads that OpenCV had in this process.
+        use_one_thread()
         loader: DataLoader[ClipBatch] = DataLoader(
             source,  # type: ignore[arg-type]  # a loader asks only for items
             batch_size=None,
@@ -277,9 +304,8 @@ class Trainer:
         seed += self.accelerator.process_index
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            losses = self.module(batch.to(device), generator)
+        with self._autocast():
+            losses = self.module(batch.to(self.accelerator.device), generator)
         loss = losses.total / self._mean_objects(losses.num_objects)
         if not math.isfinite(loss.item()):
             raise TrainingError(
@@ -296,6 +322,28 @@ class Trainer:
         meter.add(losses)
         return norm
 
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+
+    @torch.no_grad()
+    def _validate(self, log: RunLog | None, validation: Validation) -> None:
+        """Score the same clips as ever; each process takes its share of them."""
+        # A seed of its own: a synthetic source then gives clips that are not trained on.
+        source = validation.data.open(validation.batch, self.config.seed + 1)
+        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if self.average is not None:
+            self.model.load_state_dict(self.average.values())
+        module = ClipModule(self.model, self.config.memory, self.config.clip).eval()
+        meter = Meter(self.accelerator.device)
+        for index in range(self.accelerator.process_index, validation.num_batches, self.accelerator.num_processes):
+            with self._autocast():
+                meter.add(module(source[index].to(self.accelerator.device), None))
+        self.model.load_state_dict(weights)
+        self.model.train()
+        values = meter.read(lambda x: self.accelerator.reduce(x, reduction="sum"))
+        self._write(log, {f"validation_{name}": value for name, value in values.items()})
+
     def _mean_objects(self, num_objects: int) -> Tensor:
         count = torch.tensor(float(num_objects), device=self.accelerator.device)
         return self.accelerator.reduce(count, reduction="mean")
@@ -304,6 +352,9 @@ class Trainer:
         values = meter.read(lambda x: self.accelerator.reduce(x, reduction="sum"))
         values["gradient_norm"] = float(norm)
         values["learning_rate"] = max(group["lr"] for group in self.optimiser.param_groups)
+        self._write(log, values)
+
+    def _write(self, log: RunLog | None, values: dict[str, float]) -> None:
         if log is not None:
             log.write(self.step, values)
             if self.report is not None:
@@ -340,6 +391,10 @@ class Trainer:
         return path
 
 
+_LOSSES = ("mask", "iou", "presence")
+_MEASURED = (*_LOSSES, "tracked_iou", "presence_accuracy")
+
+
 class Meter:
     """Sums of losses and scores since they were last read."""
 
@@ -349,31 +404,26 @@ class Meter:
 
     def add(self, losses: ClipLosses) -> None:
         """Take in a step."""
-        objects = float(losses.num_objects)
-        values = {name: part / objects for name, part in losses.parts.items()}
-        values["tracked_iou"] = losses.tracked_iou
-        values["presence_accuracy"] = losses.presence_accuracy
-        for name, value in values.items():
-            total, count = self._sums.get(name, (0.0, 0.0))
-            known = torch.isfinite(value)
-            self._sums[name] = (total + torch.where(known, value, 0.0), count + known.float())
+        parts = [losses.parts[name] / losses.num_objects for name in _LOSSES]
+        values = torch.stack([*parts, losses.tracked_iou, losses.presence_accuracy]).float()
+        known = values.isfinite()
+        self._sums += torch.stack((values.where(known, 0.0), known.float()))
         self._num_steps += 1
 
     def read(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Means since the last reading over all processes, and seconds per step; then start again."""
-        names = sorted(self._sums)
-        sums = torch.stack([torch.stack([torch.as_tensor(x).float() for x in self._sums[n]]) for n in names])
-        totals, counts = reduce(sums.to(self._device)).T.tolist()
+        totals, counts = reduce(self._sums).tolist()
         means = {
-            name: total / count if count else math.nan for name, total, count in zip(names, totals, counts, strict=True)
+            name: total / count if count else math.nan
+            for name, total, count in zip(_MEASURED, totals, counts, strict=True)
         }
-        means["loss"] = means["mask"] + means["iou"] + means["presence"]
-        means["seconds_per_step"] = (time.perf_counter() - self._started) / self._num_steps
+        means["loss"] = sum(means[name] for name in _LOSSES)
+        means["seconds_per_step"] = (time.perf_counter() - self._started) / max(self._num_steps, 1)
         self._restart()
         return means
 
     def _restart(self) -> None:
-        self._sums: dict[str, tuple[Any, Any]] = {}
+        self._sums = torch.zeros(2, len(_MEASURED), device=self._device)  # totals, and how many made them
         self._num_steps = 0
         self._started = time.perf_counter()
 
