@@ -21,7 +21,7 @@ from surgvos.memory import MemoryBank, MemoryEntry, MemoryPolicy, MemoryQuery, p
 from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, VideoModel
 from surgvos.tracking.features import FeatureCache
 from surgvos.tracking.objects import TrackedObject
-from surgvos.tracking.postprocess import fill_holes, suppress_overlap, to_video_size
+from surgvos.tracking.postprocess import fill_holes, to_masks, to_video_size
 from surgvos.tracking.state import load_objects, save_objects
 from surgvos.tracking.step import encode_entries, stack_prompts, track_objects
 
@@ -365,9 +365,7 @@ class Session:
             return FrameResult(frame.index, frame.name, {}, {}, {})
         logits = torch.stack([answers[object_id].logits for object_id in order]).float()
         video = to_video_size(fill_holes(logits, self.options.fill_hole_area_px), frame.hw)
-        if self.options.non_overlap:
-            video = suppress_overlap(video)
-        masks = (video > 0).cpu().numpy()
+        masks = to_masks(video, non_overlap=self.options.non_overlap).cpu().numpy()
         low = logits.cpu().numpy()
         return FrameResult(
             frame_index=frame.index,
