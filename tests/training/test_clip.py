@@ -15,7 +15,8 @@ from surgvos.memory import MemoryBank, MemoryEntry, MemoryQuery, Recent
 from surgvos.models.interface import EncodedMemory, ImageFeatures, MaskPrediction, MemoryBatch, PromptBatch
 from surgvos.models.nano import NanoModel
 from surgvos.models.sam2 import Sam2Config, Sam2Model
-from surgvos.training.clip import IMAGE_MEAN, IMAGE_STD, ClipModule, ClipSettings, forward_clip, normalise
+from surgvos.tracking.features import IMAGE_MEAN, IMAGE_STD, normalize_images
+from surgvos.training.clip import ClipModule, ClipSettings, forward_clip
 from surgvos.training.losses import LossSettings
 from surgvos.training.noise import MaskNoise
 from surgvos.training.prompts import PromptSettings
@@ -99,8 +100,8 @@ class Watching:
 def test_images_are_normalised_to_imagenets_mean_and_deviation() -> None:
     images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     mean, std = (torch.tensor(x)[:, None, None] for x in (IMAGE_MEAN, IMAGE_STD))
-    torch.testing.assert_close(normalise(images), (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
-    assert normalise(images).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(normalize_images(images), (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
+    assert normalize_images(images).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_masks_are_adopted_and_frames_followed_in_order() -> None:

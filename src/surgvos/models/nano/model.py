@@ -84,13 +84,14 @@ class NanoModel(nn.Module):
         ]
         return self.read_projection(torch.cat(read, dim=1))
 
-    def _split(self, memory: MemoryBatch) -> tuple[list[int], list[int]]:
-        """Columns of prompted and of recent memories. Where one kind is missing the other stands in for it."""
-        # Objects of one batch hold the same kinds in the same order, so the first row speaks for all.
-        slots = memory.slots[0].tolist()
-        prompted = [i for i, slot in enumerate(slots) if slot == 0]
-        recent = [i for i, slot in enumerate(slots) if slot > 0]
-        return prompted or recent, recent or prompted
+    def _split(self, memory: MemoryBatch) -> tuple[slice, slice]:
+        """Columns of prompted memories, which come first, and of recent ones. A missing kind is stood in for."""
+        # Objects of one batch hold the same kinds, so the first row speaks for all.
+        num_prompted = int((memory.slots[0] == 0).sum())
+        prompted, recent = slice(0, num_prompted), slice(num_prompted, memory.slots.shape[1])
+        if num_prompted == 0:
+            return recent, recent
+        return prompted, recent if recent.stop > recent.start else prompted
 
     def decode(
         self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
