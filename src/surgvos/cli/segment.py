@@ -88,7 +88,8 @@ def _collect_prompts(
     placed += [parse_box(text) for text in boxes or []]
     placed += [parse_point(text) for text in points or []]
     placed += [] if file is None else read_prompt_file(file)
-    return placed
+    # In one order, however they were said: a tie between objects goes to the lower id.
+    return sorted(placed, key=lambda prompt: prompt[:2])
 
 
 def _describe(frame_index: int, object_id: int, prompt: Prompt) -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""``surgvos demo``: with any model, it makes a clip, follows it three times, and scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from surgvos.cli.main import app
+from surgvos.models.checkpoints import save_model
+from surgvos.models.nano import NanoConfig, NanoModel
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_model(tmp_path / "tiny.safetensors", NanoModel(NanoConfig(input_area_px=64 * 96, head_dim=16)))
+    return tmp_path / "tiny.safetensors"
+
+
+def test_demo(tmp_path: Path, weights: Path) -> None:
+    out = tmp_path / "demo"
+    arguments = ["demo", "--out", str(out), "--model", str(weights), "--frames", "8"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["prompt", "mask", "click", "box"]
+    for kind in ("mask", "click", "box"):
+        assert (out / kind / "demo" / "overlay.mp4").stat().st_size > 0
+        assert json.loads((out / kind / "demo" / "run.json").read_text())["num_frames"] == 8
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 2
+    assert "expected a new folder" in again.stderr
