@@ -7,6 +7,8 @@ Every recording of this shape is replayed, in any folder named by ``SURGVOS_REFE
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +28,7 @@ VIDEO_HW = (96, 128)
 LOGIT_TOLERANCE = 2e-2
 SCORE_TOLERANCE = 1e-3
 RECORDINGS = sorted(
-    path.stem for path in reference_folder().glob("sam2toy_video_*.npz") if path.stem != "sam2toy_video_frames"
+    path.stem for path in reference_folder().glob("sam2*_video_*.npz") if not path.stem.endswith("_video_frames")
 )
 
 
@@ -93,8 +95,19 @@ class Replay:
             np.testing.assert_allclose(ours[0, 0].numpy(), plane, atol=LOGIT_TOLERANCE, rtol=0)
 
 
-def relative_points(pairs: list[tuple[float, float]]) -> np.ndarray:
-    return np.array(pairs) * np.array([VIDEO_HW[1], VIDEO_HW[0]])
+def said(r: Replay, pattern: str) -> tuple[str, ...]:
+    """What the recording's description of its prompts says, such as the frame of a correction."""
+    match = re.search(pattern, r.meta["prompts"])
+    assert match is not None, f"expected {pattern!r} in the prompts of {r.name}, got {r.meta['prompts']!r}"
+    return match.groups()
+
+
+def video_point(x: str, y: str) -> np.ndarray:
+    """A point given as shares of the video's width and height."""
+    return np.array([[float(x) * VIDEO_HW[1], float(y) * VIDEO_HW[0]]])
+
+
+MASK_OF = {1: "mask_obj1_frame0", 2: "mask_obj2"}
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Replay:
@@ -102,7 +115,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Replay:
     meta = json.loads((folder / f"{name}.json").read_text())
     with np.load(folder / f"{name}.npz") as stored:
         arrays = dict(stored)
-    with np.load(folder / "sam2toy_video_frames.npz") as stored:
+    with np.load(folder / f"{name.partition('_video_')[0]}_video_frames.npz") as stored:
         images, masks = stored["frames_u8"], {key: stored[key] for key in stored if key.startswith("mask")}
     model = build_reference_model(meta)
     span = min(len(images), 16)
@@ -140,7 +153,9 @@ def replay_click(r: Replay) -> None:
 
 
 def replay_absent(r: Replay) -> None:
-    r.session.add_prompt(0, 1, PointPrompt([[46.08, 48.0]], [1]))
+    # The note rounds the click of the recording it refers to.
+    click = json.loads((reference_folder() / f"{r.name.replace('_absent', '_click')}.json").read_text())
+    r.session.add_prompt(0, 1, PointPrompt(click["points_video_px"], click["labels"]))
     for result in r.session.propagate(r.video):
         r.results.setdefault(1, {})[result.frame_index] = result
 
@@ -155,24 +170,27 @@ def replay_box_reverse(r: Replay) -> None:
 
 
 def replay_two_objects(r: Replay) -> None:
-    r.session.add_prompt(0, 1, MaskPrompt(r.masks["mask_obj1_frame0"]))
-    r.session.add_prompt(4, 2, MaskPrompt(r.masks["mask_obj2"]))
+    for object_id, frame in re.findall(r"object (\d+): mask at frame (\d+)", r.meta["prompts"]):
+        r.session.add_prompt(int(frame), int(object_id), MaskPrompt(r.masks[MASK_OF[int(object_id)]]))
     r.run("fwd", start=0)
 
 
 def replay_late_object(r: Replay) -> None:
-    r.session.add_prompt(0, 1, MaskPrompt(r.masks["mask_obj1_frame0"]))
-    r.run("part1", stop=6)
-    r.session.add_prompt(4, 2, PointPrompt(relative_points([(0.72, 0.28)])))
-    r.run("part2", start=4)
+    (last,) = said(r, r"track frames 0\.\.(\d+)")
+    x, y, frame = said(r, r"object 2: click \(([\d.]+),([\d.]+)\) at frame (\d+)")
+    r.session.add_prompt(0, 1, MaskPrompt(r.masks[MASK_OF[1]]))
+    r.run("part1", stop=int(last) + 1)
+    r.session.add_prompt(int(frame), 2, PointPrompt(video_point(x, y)))
+    r.run("part2", start=int(frame))
 
 
 def replay_correction(r: Replay) -> None:
-    r.session.add_prompt(0, 1, MaskPrompt(r.masks["mask_obj1_frame0"]))
+    sign, x, y, frame = said(r, r"(negative|positive) correction click \(([\d.]+),([\d.]+)\) on frame (\d+)")
+    r.session.add_prompt(0, 1, MaskPrompt(r.masks[MASK_OF[1]]))
     r.run("part1")
-    r.session.add_prompt(7, 1, PointPrompt(relative_points([(0.5, 0.6)]), 0))
-    r.preview(7)
-    r.run("part2", start=7)
+    r.session.add_prompt(int(frame), 1, PointPrompt(video_point(x, y), int(sign == "positive")))
+    r.preview(int(frame))
+    r.run("part2", start=int(frame))
 
 
 REPLAYS = {
@@ -200,8 +218,7 @@ def recorded_steps(meta: dict[str, Any]) -> list[tuple[int, bool, tuple[int, ...
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_video_equals_the_published_predictor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = name.removeprefix("sam2toy_video_")
-    kind = max((k for k in REPLAYS if kind.startswith(k)), key=len)
+    kind = max((k for k in REPLAYS if name.partition("_video_")[2].startswith(k)), key=len)
     replay = load(name, monkeypatch)
     REPLAYS[kind](replay)
 
@@ -228,13 +245,15 @@ def test_video_equals_the_published_predictor(name: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_memory_read_equals_the_published_choices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = name.removeprefix("sam2toy_video_")
-    kind = max((k for k in REPLAYS if kind.startswith(k)), key=len)
+    kind = max((k for k in REPLAYS if name.partition("_video_")[2].startswith(k)), key=len)
     replay = load(name, monkeypatch)
     if "memory_log" not in replay.meta:
         pytest.skip("this recording holds no log of its memory")
     REPLAYS[kind](replay)
-    # A correction first predicts the frame without it, which the published predictor looks up instead; objects
-    # that the published predictor follows one by one may come in another order within a frame.
-    ours = {step for step in replay.steps if step[2] or not step[3]}
-    assert ours == set(recorded_steps(replay.meta))
+    # A correction first predicts its frame without the click, which the published predictor looks up instead: that
+    # is one reading more of the same memory. Within a frame, objects may come in another order.
+    ours, theirs = Counter(replay.steps), Counter(recorded_steps(replay.meta))
+    assert ours.keys() == theirs.keys()
+    assert sum((ours - theirs).values()) == (kind == "correction")
+    assert not theirs - ours
+    assert [step[0] for step in replay.steps if step[1]] == [step[0] for step in recorded_steps(replay.meta) if step[1]]
