@@ -55,6 +55,22 @@ def nano_clips() -> TrainConfig:
     )
 
 
+def nano_refine() -> TrainConfig:
+    """The second half of the box model's training: ``nano_clips`` goes on with more clicks and more operations."""
+    clips = nano_clips()
+    return replace(
+        clips,
+        init_from="runs/nano_clips/model.safetensors",
+        data=SyntheticClipsConfig(scene=SceneConfig(surgical_share=0.75), max_objects=2),
+        stages=(_stage(900, 3, (192, 240), 6), _stage(400, 4, (256, 320), 2)),
+        clip=replace(
+            clips.clip, prompts=PromptSettings(point_probability=0.75, box_probability=0.25, num_corrections=1)
+        ),
+        optimiser=replace(clips.optimiser, learning_rate=1.2e-3, warmup_steps=50),
+        seed=1,
+    )
+
+
 def nano_images() -> TrainConfig:
     """The box model on single synthetic images, with clicks and boxes and their corrections."""
     clips = nano_clips()
@@ -96,6 +112,6 @@ def sam2_finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (nano_clips, nano_images, nano_finetune, sam2_finetune)
+    recipe.__name__: recipe for recipe in (nano_clips, nano_refine, nano_images, nano_finetune, sam2_finetune)
 }
 """Name on the command line -> recipe. A new recipe is one function and one name here."""
