@@ -12,6 +12,7 @@ class ColorModel(nn.Module):
     """Remembers an object's mean colour; the mask is every pixel near the mean of what is read from memory."""
 
     resize, max_multimask_points, num_recent, shares_keys = "area", 0, 6, False
+    memory_format = torch.contiguous_format
     compute_dtype = torch.float32
 
     def __init__(self) -> None:

@@ -150,6 +150,9 @@ class VideoModel(Protocol):
     shares_keys: bool
     """Whether `EncodedMemory.keys` depend on the image alone, so that all objects of a frame share them."""
 
+    memory_format: torch.memory_format
+    """How weights are best laid out in memory."""
+
     compute_dtype: torch.dtype
     """Precision of matrix products; below float32 the caller runs the model under autocast."""
 

@@ -93,7 +93,8 @@ def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> VideoMo
     if dtype != torch.float32:
         cast_matmul_weights(model, dtype)
     model.compute_dtype = dtype  # type: ignore[assignment]
-    return cast(VideoModel, model.to(device))
+    memory_format = cast(VideoModel, model).memory_format
+    return cast(VideoModel, model.to(device).to(memory_format=memory_format))
 
 
 def find_weights(name: str | Path) -> Path:

@@ -49,6 +49,7 @@ class Sam2Model(nn.Module):
     resize: Literal["bicubic", "area"] = "bicubic"
     max_multimask_points = 1
     shares_keys = False
+    memory_format = torch.contiguous_format
     compute_dtype: torch.dtype = torch.float32
 
     def __init__(self, config: Sam2Config) -> None:
