@@ -72,12 +72,28 @@ def nano_refine() -> TrainConfig:
 
 
 def nano_images() -> TrainConfig:
-    """The box model on single synthetic images, with clicks and boxes and their corrections."""
+    """The box model learns outlines: clicks and boxes in single images, after ``nano_refine``."""
     clips = nano_clips()
     return replace(
         clips,
-        stages=(_stage(2000, 1, (192, 240), 16),),
-        clip=replace(clips.clip, prompts=replace(clips.clip.prompts, box_probability=0.3, num_corrections=3)),
+        init_from="runs/nano_refine/model.safetensors",
+        data=SyntheticClipsConfig(scene=SceneConfig(surgical_share=0.75), max_objects=4),
+        stages=(_stage(2400, 1, (192, 240), 10), _stage(400, 1, (256, 320), 6)),
+        clip=replace(clips.clip, prompts=PromptSettings(box_probability=0.4, num_corrections=1)),
+        optimiser=replace(clips.optimiser, learning_rate=1.2e-3, warmup_steps=50),
+        seed=2,
+    )
+
+
+def nano_finish() -> TrainConfig:
+    """The box model follows again what ``nano_images`` taught it to outline; its weights are the ones in the box."""
+    refine = nano_refine()
+    return replace(
+        refine,
+        init_from="runs/nano_images/model.safetensors",
+        data=SyntheticClipsConfig(scene=SceneConfig(surgical_share=0.75), max_objects=3),
+        stages=(_stage(1500, 3, (192, 240), 6), _stage(600, 4, (256, 320), 2)),
+        seed=3,
     )
 
 
@@ -112,6 +128,6 @@ def sam2_finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (nano_clips, nano_refine, nano_images, nano_finetune, sam2_finetune)
+    recipe.__name__: recipe for recipe in (nano_clips, nano_refine, nano_images, nano_finish, nano_finetune, sam2_finetune)
 }
 """Name on the command line -> recipe. A new recipe is one function and one name here."""

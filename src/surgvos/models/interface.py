@@ -7,6 +7,7 @@ all objects, or one image per object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -55,16 +56,34 @@ class PromptBatch:
         labels: int64 ``(B, P)``: 1 object, 0 background, 2 box's top left, 3 box's bottom right, -1 padding.
         mask: float ``(B, 1, H, W)`` of 0 and 1, or None. The answer itself: `decode` adopts it.
         previous_logits: float ``(B, 1, h, w)``, or None: the mask logits that the points correct.
+        text: float ``(B, C)``, or None: `TextFeatures.pooled` of the phrases that the objects were found by, for
+            models that keep it in mind while they follow. A batch of a text and no points is not a correction.
     """
 
     points_xy: Tensor
     labels: Tensor
     mask: Tensor | None = None
     previous_logits: Tensor | None = None
+    text: Tensor | None = None
 
     @property
     def num_points(self) -> int:
         return self.labels.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextFeatures:
+    """What ``B`` phrases say, padded to the length of the longest.
+
+    Attributes:
+        tokens: ``(B, L, C)``.
+        is_token: bool ``(B, L)``, False where a row is padded.
+        pooled: ``(B, C)``, the whole phrase in one vector.
+    """
+
+    tokens: Tensor
+    is_token: Tensor
+    pooled: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,3 +209,28 @@ class VideoModel(Protocol):
     def eval(self) -> Any: ...
 
     def parameters(self) -> Any: ...
+
+
+class ReferringModel(VideoModel, Protocol):
+    """A `VideoModel` that also finds what a phrase says."""
+
+    num_previous: int
+    """How many earlier frames `refer` looks at beside the current one."""
+
+    def encode_text(self, phrases: Sequence[str]) -> TextFeatures:
+        """Encode phrases. The same phrase alone or among others gives the same features.
+
+        Raises:
+            InputError: A phrase is longer than the model can read.
+        """
+        ...
+
+    def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
+        """Look for ``B`` phrases in one image, without memory of any object.
+
+        Args:
+            features: Of one image, shared by all phrases, or of one image per phrase.
+            previous: Features of up to `num_previous` earlier frames, newest first; fewer at the start.
+            text: The phrases.
+        """
+        ...
