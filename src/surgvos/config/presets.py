@@ -128,6 +128,7 @@ def sam2_finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (nano_clips, nano_refine, nano_images, nano_finish, nano_finetune, sam2_finetune)
+    recipe.__name__: recipe
+    for recipe in (nano_clips, nano_refine, nano_images, nano_finish, nano_finetune, sam2_finetune)
 }
 """Name on the command line -> recipe. A new recipe is one function and one name here."""
