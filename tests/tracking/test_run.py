@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -42,6 +43,12 @@ class Movie:
         return (picture(index) for index in range(NUM_FRAMES))
 
 
+@pytest.fixture(autouse=True)
+def a_second_between_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("surgvos.tracking.run.time.monotonic", lambda: float(next(clock)))
+
+
 class Killed(BaseException):
     """Stands for a process that is gone: nothing in the run may catch it and save."""
 
@@ -57,7 +64,7 @@ def prompted_session() -> Session:
 def run(
     out: Path, *, resume: bool = False, kill_at: int | None = None, error: type = Killed, **more: object
 ) -> RunSummary:
-    settings = RunSettings(checkpoint_every=7, **more)  # type: ignore[arg-type]
+    settings = RunSettings(checkpoint_seconds=7, **more)  # type: ignore[arg-type]
     count = 0
 
     def progress(num_done: int, num_in_all: int | None) -> None:

@@ -55,7 +55,8 @@ class RunSettings:
         start, stop: The same.
         overlay: Write ``overlay.mp4``.
         fps: Of the overlay.
-        checkpoint_every: Frames from one resumable point to the next.
+        checkpoint_seconds: Time from one resumable point to the next: what a kill costs at most. Not counted in
+            frames, because the slowest models take seconds for one.
     """
 
     direction: Direction = "forward"
@@ -63,7 +64,7 @@ class RunSettings:
     stop: int | None = None
     overlay: bool = False
     fps: float = 25.0
-    checkpoint_every: int = 250
+    checkpoint_seconds: float = 10.0
 
 
 def segment_video(
@@ -113,6 +114,7 @@ class _Run:
         self.num_frames_in_all: int | None = None
         self.num_frames = 0
         self.num_frames_before = 0
+        self.saved_at = time.monotonic()
 
     def do(self, *, resume: bool) -> RunSummary:
         """Do all passes that are left, then finish."""
@@ -193,7 +195,7 @@ class _Run:
                     log.write(result, frame.time_s)
                     left = range(result.frame_index + frames.step, frames.stop, frames.step)
                     self._count()
-                    if self.num_frames % self.settings.checkpoint_every == 0:
+                    if time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
                         masks.flush()
                         self._save([left, *later])
             except KeyboardInterrupt:
@@ -211,6 +213,7 @@ class _Run:
         if not self.live:
             left = [(frames.start, frames.stop, frames.step) for frames in passes]
             self.session.save(self.out / RESUME, {"num_frames": self.num_frames, "passes": left})
+            self.saved_at = time.monotonic()
 
     def _write_record(self, status: str, **more: Any) -> None:
         content = {"status": status, "num_frames": self.num_frames, **more, "record": self.record}
