@@ -74,11 +74,9 @@ def _visible_ids(clip: SyntheticClip) -> list[int]:
 
 def _prompts(clip: SyntheticClip, kind: str) -> dict[int, Prompt]:
     """One prompt of this kind for every object that the first frame shows."""
-    import torch
-
     from surgvos.core.masks import mask_to_box_xyxy
     from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
-    from surgvos.training.prompts import error_centres
+    from surgvos.data.prompt_protocols import interior_point
 
     prompts: dict[int, Prompt] = {}
     for object_id in _visible_ids(clip):
@@ -88,5 +86,5 @@ def _prompts(clip: SyntheticClip, kind: str) -> dict[int, Prompt]:
         elif kind == "box":
             prompts[object_id] = BoxPrompt(mask_to_box_xyxy(mask))
         else:
-            prompts[object_id] = PointPrompt(error_centres(torch.from_numpy(mask)[None]).numpy())
+            prompts[object_id] = PointPrompt(interior_point(mask))
     return prompts

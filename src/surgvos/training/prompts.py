@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
+from surgvos.data.prompt_protocols import interior_point
 from surgvos.errors import ConfigError
 from surgvos.models.interface import PromptBatch
 
@@ -179,12 +178,7 @@ def error_centres(region: Tensor) -> Tensor:
 
     What lies beyond the image counts as outside.
     """
-    centres = []
-    for mask in region.cpu().numpy():
-        padded = np.pad(mask.astype(np.uint8), 1)
-        distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-        centres.append((int(x), int(y)))
+    centres = [interior_point(mask) for mask in region.cpu().numpy()]
     return torch.tensor(centres, device=region.device).reshape(-1, 2)
 
 
