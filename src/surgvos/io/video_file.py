@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _MAX_KEPT_BYTES = 96 * 2**20
+_KEPT_IN_ORDER = 4
 
 
 class VideoFile:
     """A video file as a `VideoSource`.
 
     Iterating decodes from start to end and keeps nothing. ``video[i]`` seeks to the key frame in front of ``i``
-    and decodes forward; in an intact file it returns exactly the pixels that iterating gives. Recently decoded
-    pictures are kept (up to 96 MiB), so that reading backwards decodes each group of pictures once or a few
-    times, not once per frame. Iterators are independent of each other and ``video[i]`` is locked: threads may
+    and decodes forward; in an intact file it returns exactly the pixels that iterating gives. Pictures passed on the
+    way are kept (up to 96 MiB), so that reading backwards decodes each group of pictures once or a few times, not
+    once per frame; reading in order keeps a few. Iterators are independent of each other and ``video[i]`` is locked: threads may
     share a video.
 
     Frame ``i`` is the ``i``-th frame of the file in order of presentation. A frame that is damaged beyond
@@ -133,11 +134,13 @@ class _RandomReader:
         self._next_slot: int | None = None
         self._kept: OrderedDict[int, tuple[av.VideoFrame, bool]] = OrderedDict()
         self._max_kept = 1
+        self._in_order = False
 
     def read(self, slot: int) -> tuple[av.VideoFrame, bool]:
         """Return the picture of a slot and whether it stands in for a damaged one."""
         if slot in self._kept:
             return self._kept[slot]
+        self._in_order = slot == self._next_slot
         starts = self._table.starts_for(slot)
         nearest = next(starts)
         is_ahead = self._next_slot is not None and self._table.slots[nearest] <= self._next_slot <= slot
@@ -177,7 +180,9 @@ class _RandomReader:
             self._max_kept = max(2, _MAX_KEPT_BYTES // max(1, num_bytes))
         self._kept[slot] = picture, is_damaged
         self._kept.move_to_end(slot)
-        if len(self._kept) > self._max_kept:
+        # Whoever reads in order does not come back, so that playing a video does not fill the memory.
+        limit = min(self._max_kept, _KEPT_IN_ORDER) if self._in_order else self._max_kept
+        while len(self._kept) > limit:
             self._kept.popitem(last=False)
 
     def _packets_from(self, start: int) -> Iterator[tuple[int, av.Packet]]:
