@@ -1,0 +1,1 @@
+"""Where is what a phrase says, and since when is it certain?"""
