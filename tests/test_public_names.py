@@ -22,6 +22,7 @@ PROMISED = {
     "ObjectResult",
     "Phase",
     "PointPrompt",
+    "Pruned",
     "Recent",
     "Session",
     "SessionOptions",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from surgvos.core.results import FrameResult, ObjectResult, Phase
     from surgvos.errors import CheckpointError, ConfigError, InputError, MissingExtraError, SurgvosError
     from surgvos.io.video import open_video
+    from surgvos.memory.pruning import Pruned
     from surgvos.memory.recency import Recent
     from surgvos.models.registry import load_model
     from surgvos.tracking.session import Session, SessionOptions
@@ -39,6 +40,7 @@ _MODULES = {
     "ObjectResult": "core.results",
     "Phase": "core.results",
     "PointPrompt": "core.prompts",
+    "Pruned": "memory.pruning",
     "Recent": "memory.recency",
     "Session": "tracking.session",
     "SessionOptions": "tracking.session",
@@ -60,6 +62,7 @@ __all__ = [
     "ObjectResult",
     "Phase",
     "PointPrompt",
+    "Pruned",
     "Recent",
     "Session",
     "SessionOptions",

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from surgvos.config.load import from_plain, to_plain
 from surgvos.errors import ConfigError
 from surgvos.memory import POLICIES, MemoryBank, MemoryEntry, MemoryPolicy, MemoryQuery, policy_by_name
+from surgvos.memory.entry import resolved
+from surgvos.memory.policy import select_all
 
 LAST_FRAME = 60
 
@@ -68,7 +70,7 @@ def test_selections_make_sense_after_any_history(name: str, history: list, now: 
     assert policy.select(bank, query).attended_frames == found.attended_frames, "select is not repeatable"
     assert len(set(found.attended_frames)) == len(found.attended_frames), "a frame is read twice"
     held = set(map(id, bank))
-    for remembered, slot in found.spatial:
+    for remembered, slot in resolved([found])[0].spatial:
         assert id(remembered) in held
         assert remembered.features is not None
         if slot > 0:
@@ -109,7 +111,7 @@ def test_backward_mirrors_forward(name: str) -> None:
             # The same looks in the same order, at mirrored places.
             look = replace(entry(step, prompted=step == 0), frame_index=500 + direction * step)
             policy.admit(bank, look, MemoryQuery(look.frame_index, direction))
-        found = policy.select(bank, MemoryQuery(500 + direction * 40, direction))
+        found = resolved([policy.select(bank, MemoryQuery(500 + direction * 40, direction))])[0]
         steps = [(direction * (held.frame_index - 500), slot) for held, slot in found.spatial]
         offsets = [offset for _, offset in found.pointers]
         attended[direction] = steps, [direction * (i - 500) for i in found.pointer_frames], offsets
@@ -181,10 +183,29 @@ def test_settings_do_not_change(name: str) -> None:
 
 
 @each_policy
-def test_policies_are_found_by_name(name: str) -> None:
-    policy: Any = policy_by_name(name, num_recent=3)
+@pytest.mark.parametrize("num_recent", [1, 3, 6])
+def test_policies_are_found_by_name(name: str, num_recent: int) -> None:
+    policy: Any = policy_by_name(name, num_recent)
     assert type(policy) is type(POLICIES[name]())
-    assert policy.num_recent == 3
+    bank = MemoryBank()
+    for step in range(30):
+        follow(policy, bank, MemoryQuery(step), prompted=step == 0)
+    found = resolved([policy.select(bank, MemoryQuery(30))])[0]
+    slots = [slot for held, slot in found.spatial if not held.prompted]
+    assert max(slots) <= num_recent
+    assert slots[-1] == 1
+
+
+@each_policy
+def test_all_objects_at_once_are_as_one_by_one_where_they_remember_different_frames(name: str) -> None:
+    policy, banks = POLICIES[name](), [MemoryBank() for _ in range(3)]
+    for step in range(30):
+        for start, bank in enumerate(banks):
+            if step >= start:
+                follow(policy, bank, MemoryQuery(step), prompted=step == start)
+    query = MemoryQuery(30)
+    together = [found.attended_frames for found in select_all(policy, banks, query)]
+    assert together == [policy.select(bank, query).attended_frames for bank in banks]
 
 
 def test_an_unknown_policy_is_refused() -> None:

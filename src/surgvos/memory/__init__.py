@@ -5,11 +5,13 @@ from collections.abc import Callable
 from surgvos.errors import ConfigError
 from surgvos.memory.bank import MemoryBank
 from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
-from surgvos.memory.policy import MemoryPolicy
+from surgvos.memory.policy import JointPolicy, MemoryPolicy
+from surgvos.memory.pruning import Pruned
 from surgvos.memory.recency import Recent
 
-POLICIES: dict[str, Callable[..., MemoryPolicy]] = {"recent": Recent}
-"""Name on the command line -> policy. A new policy is one file and one line here."""
+POLICIES: dict[str, Callable[..., MemoryPolicy]] = {"recent": Recent, "pruned": Pruned.reading}
+"""Name on the command line -> policy with its default settings, but for ``num_recent``. A new policy is one file and
+one line here."""
 
 
 def policy_by_name(name: str, num_recent: int) -> MemoryPolicy:
@@ -25,11 +27,13 @@ def policy_by_name(name: str, num_recent: int) -> MemoryPolicy:
 
 __all__ = [
     "POLICIES",
+    "JointPolicy",
     "MemoryBank",
     "MemoryEntry",
     "MemoryPolicy",
     "MemoryQuery",
     "MemorySelection",
+    "Pruned",
     "Recent",
     "policy_by_name",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 
@@ -68,13 +71,35 @@ class MemorySelection:
             slot r: r steps back. Pruned survivors keep their slots.
         pointers: (pointer ``(C,)``, offset) pairs; the offset is a fraction of the pointers' span in time.
         pointer_frames: Frame index of each pointer.
+        kept: int64 ``(M',)`` ascending positions in ``spatial``, on the memory's device, where the choice depends on
+            what the memories hold: only these are attended. None attends all.
     """
 
     spatial: tuple[tuple[MemoryEntry, int], ...] = ()
     pointers: tuple[tuple[Tensor, float], ...] = ()
     pointer_frames: tuple[int, ...] = ()
+    kept: Tensor | None = None
+
+    @property
+    def num_attended(self) -> int:
+        """How many spatial memories are read."""
+        return len(self.spatial) if self.kept is None else len(self.kept)
 
     @property
     def attended_frames(self) -> tuple[int, ...]:
-        """Frame index of each spatial memory."""
-        return tuple(entry.frame_index for entry, _ in self.spatial)
+        """Frame index of each spatial memory that is read. Waits for the device where there is ``kept``."""
+        return tuple(entry.frame_index for entry, _ in resolved([self])[0].spatial)
+
+
+def resolved(selections: Sequence[MemorySelection]) -> list[MemorySelection]:
+    """The same selections without what is not attended; waits for the device, once for all of them."""
+    choices = [selection.kept for selection in selections if selection.kept is not None]
+    positions = iter(torch.cat(choices).tolist() if choices else ())
+    return [
+        selection
+        if selection.kept is None
+        else replace(
+            selection, spatial=tuple(selection.spatial[i] for i in islice(positions, len(selection.kept))), kept=None
+        )
+        for selection in selections
+    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from surgvos.memory.bank import MemoryBank
 from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
@@ -22,3 +23,19 @@ class MemoryPolicy(Protocol):
     def admit(self, bank: MemoryBank, entry: MemoryEntry, query: MemoryQuery) -> None:
         """Take in what was seen at this moment, and forget what is no longer needed."""
         ...
+
+
+@runtime_checkable
+class JointPolicy(MemoryPolicy, Protocol):
+    """A policy that chooses for all objects of a call at once, be it together or only faster."""
+
+    def select_together(self, banks: Sequence[MemoryBank], query: MemoryQuery) -> list[MemorySelection]:
+        """Choose what each object reads at this moment, in the order of their banks."""
+        ...
+
+
+def select_all(policy: MemoryPolicy, banks: Sequence[MemoryBank], query: MemoryQuery) -> list[MemorySelection]:
+    """What each object reads at this moment, in the order of their banks."""
+    if isinstance(policy, JointPolicy):
+        return policy.select_together(banks, query)
+    return [policy.select(bank, query) for bank in banks]

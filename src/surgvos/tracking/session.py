@@ -279,8 +279,7 @@ class Session:
         entries = encode_entries(self.model, features, step.best, frame.index, prompted=False)
         for tracked, entry in zip(objects, entries, strict=True):
             self.policy.admit(tracked.bank, entry, query)
-        attended = [selection.attended_frames for selection in step.selections]
-        return _answers(objects, step.best, entries, attended)
+        return _answers(objects, step.best, entries, step.attended_frames())
 
     def _apply_prompts(self, frame: Frame, query: MemoryQuery) -> dict[int, _Answer]:
         """Answer the prompts that wait for this frame; objects whose prompts are alike share one call."""
@@ -322,8 +321,7 @@ class Session:
                 continue
             self.policy.admit(tracked.bank, entry, query)
             tracked.settle(query.frame_index)
-        attended = [selection.attended_frames for selection in step.selections]
-        return _answers(objects, step.best, entries, attended)
+        return _answers(objects, step.best, entries, step.attended_frames())
 
     def _is_correction(self, tracked: TrackedObject, frame_index: int) -> bool:
         if self.options.as_published:

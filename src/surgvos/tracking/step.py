@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from surgvos.memory.bank import MemoryBank
-from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
-from surgvos.memory.policy import MemoryPolicy
+from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection, resolved
+from surgvos.memory.policy import MemoryPolicy, select_all
 from surgvos.models.interface import (
     EncodedMemory,
     ImageFeatures,
@@ -40,6 +40,13 @@ class TrackingStep:
     best: MaskPrediction
     selections: tuple[MemorySelection, ...]
 
+    def attended_frames(self) -> list[tuple[int, ...]]:
+        """Frames whose spatial memory each object read.
+
+        Waits for the device: ask after `encode_entries`, when nothing is left to wait for.
+        """
+        return [selection.attended_frames for selection in resolved(self.selections)]
+
 
 def track_objects(
     model: VideoModel,
@@ -61,7 +68,10 @@ def track_objects(
         query: The moment.
         prompts: Of these objects, or None to follow what is remembered.
     """
-    selections = [policy.select(bank, query) for bank in banks]
+    selections = select_all(policy, banks, query)
+    if model.shares_keys:
+        # Who shares keys is decided here, on the host.
+        selections = resolved(selections)
     multimask = prompts is None or prompts.num_points <= model.max_multimask_points
     groups = _group_by_shape(selections, by_frames=model.shares_keys)
     parts: list[MaskPrediction] = []
@@ -118,13 +128,18 @@ def stack_selections(selections: Sequence[MemorySelection]) -> MemoryBatch | Non
     first = selections[0]
     if not first.spatial:
         return None
-    device = _features(first)[0].device
+    features = torch.stack([_attended(s, [entry.features for entry, _ in s.spatial]) for s in selections])
+    device = features.device
     slots = torch.tensor([[slot for _, slot in s.spatial] for s in selections], device=device)
+    kept = [s.kept for s in selections if s.kept is not None]
+    if kept:
+        slots = slots.gather(1, torch.stack(kept))
     pointers = offsets = None
     if first.pointers:
         pointers = torch.stack([torch.stack([p for p, _ in s.pointers]) for s in selections])
-        offsets = torch.tensor([[o for _, o in s.pointers] for s in selections], device=device, dtype=torch.float32)
-    features = torch.stack([torch.stack(_features(s)) for s in selections])
+        offsets = torch.tensor(
+            [[o for _, o in s.pointers] for s in selections], device=features.device, dtype=torch.float32
+        )
     return MemoryBatch(features, slots, _stack_keys(selections), pointers, offsets)
 
 
@@ -143,24 +158,29 @@ def stack_prompts(batches: Sequence[PromptBatch]) -> PromptBatch:
     )
 
 
-def _features(selection: MemorySelection) -> list[Tensor]:
-    return [entry.features for entry, _ in selection.spatial if entry.features is not None]
+def _attended(selection: MemorySelection, parts: Sequence[Tensor | None]) -> Tensor:
+    """Stack one part of all entries, and pick what is attended: ``(M, ...)``."""
+    stacked = torch.stack([part for part in parts if part is not None])
+    return stacked if selection.kept is None else stacked.index_select(0, selection.kept)
 
 
 def _stack_keys(selections: Sequence[MemorySelection]) -> Tensor | None:
-    keys = [[entry.keys for entry, _ in s.spatial if entry.keys is not None] for s in selections]
-    if not keys[0]:
+    first = selections[0]
+    keys = [[entry.keys for entry, _ in s.spatial] for s in selections]
+    if keys[0][0] is None:
         return None
-    shared = all(a is b for row in keys[1:] for a, b in zip(row, keys[0], strict=True))
-    return torch.stack([torch.stack(row) for row in (keys[:1] if shared else keys)])
+    shared = first.kept is None and all(a is b for row in keys[1:] for a, b in zip(row, keys[0], strict=True))
+    if shared:
+        return _attended(first, keys[0]).unsqueeze(0)
+    return torch.stack([_attended(s, row) for s, row in zip(selections, keys, strict=True)])
 
 
 def _group_by_shape(selections: Sequence[MemorySelection], *, by_frames: bool) -> list[list[int]]:
-    """Slots whose selections stack; where keys are shared, also only those that read the same frames."""
+    """Slots whose selections stack; where keys are shared, also only those that read the same frames as the same."""
     groups: dict[tuple, list[int]] = defaultdict(list)
     for slot, selection in enumerate(selections):
-        frames = selection.attended_frames if by_frames else ()
-        groups[(len(selection.spatial), len(selection.pointers), frames)].append(slot)
+        frames = tuple((entry.frame_index, place) for entry, place in selection.spatial) if by_frames else ()
+        groups[(len(selection.spatial), selection.num_attended, len(selection.pointers), frames)].append(slot)
     return list(groups.values())
 
 
