@@ -14,6 +14,7 @@ PROMISED = {
     "BoxPrompt",
     "CheckpointError",
     "ConfigError",
+    "Diverse",
     "Frame",
     "FrameResult",
     "InputError",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from surgvos.core.results import FrameResult, ObjectResult, Phase
     from surgvos.errors import CheckpointError, ConfigError, InputError, MissingExtraError, SurgvosError
     from surgvos.io.video import open_video
+    from surgvos.memory.diversity import Diverse
     from surgvos.memory.pruning import Pruned
     from surgvos.memory.recency import Recent
     from surgvos.models.registry import load_model
@@ -32,6 +33,7 @@ _MODULES = {
     "BoxPrompt": "core.prompts",
     "CheckpointError": "errors",
     "ConfigError": "errors",
+    "Diverse": "memory.diversity",
     "Frame": "core.frame",
     "FrameResult": "core.results",
     "InputError": "errors",
@@ -54,6 +56,7 @@ __all__ = [
     "BoxPrompt",
     "CheckpointError",
     "ConfigError",
+    "Diverse",
     "Frame",
     "FrameResult",
     "InputError",

@@ -4,12 +4,17 @@ from collections.abc import Callable
 
 from surgvos.errors import ConfigError
 from surgvos.memory.bank import MemoryBank
+from surgvos.memory.diversity import Diverse
 from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
 from surgvos.memory.policy import JointPolicy, MemoryPolicy
 from surgvos.memory.pruning import Pruned
 from surgvos.memory.recency import Recent
 
-POLICIES: dict[str, Callable[..., MemoryPolicy]] = {"recent": Recent, "pruned": Pruned.reading}
+POLICIES: dict[str, Callable[..., MemoryPolicy]] = {
+    "recent": Recent,
+    "pruned": Pruned.reading,
+    "diverse": Diverse.reading,
+}
 """Name on the command line -> policy with its default settings, but for ``num_recent``. A new policy is one file and
 one line here."""
 
@@ -27,6 +32,7 @@ def policy_by_name(name: str, num_recent: int) -> MemoryPolicy:
 
 __all__ = [
     "POLICIES",
+    "Diverse",
     "JointPolicy",
     "MemoryBank",
     "MemoryEntry",
