@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -69,6 +70,9 @@ def test_options_reach_the_evaluation(folders, tmp_path):
         (["--protocol", "davos"], ConfigError, "try 'davis'"),
         (["--objects", "1;3"], InputError, "separated by commas, such as 1,3, got '1;3'"),
         (["--objects", "7"], InputError, "at least one object to score"),
+        (["--plain", "missing"], ConfigError, "or all, got 'missing'"),
+        (["--bootstrap", "9", "--unit", "videos"], InputError, "expected two videos or more"),
+        (["--object-classes", "nowhere.json"], InputError, "expected a JSON file, got 'nowhere.json'"),
     ],
 )
 def test_mistakes_raise_what_the_command_line_turns_into_a_sentence(folders, tmp_path, arguments, error, message):
@@ -77,6 +81,43 @@ def test_mistakes_raise_what_the_command_line_turns_into_a_sentence(folders, tmp
     assert isinstance(result.exception, error)
     assert message in str(result.exception)
     assert not target.exists()
+
+
+def test_rows_are_written_as_csv_and_latex_with_intervals_and_classes(folders, tmp_path):
+    classes = tmp_path / "classes.json"
+    classes.write_text('{"1": "grasper", "case": {"3": "hook"}}')
+    files = [str(tmp_path / name) for name in ("a.csv", "a.tex", "a.json")]
+    result = run(
+        *folders,
+        *("--csv", files[0], "--latex", files[1], "--json", files[2]),
+        *("--bootstrap", "200", "--object-classes", str(classes)),
+    )
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [(r["video"], r["object"], r["class"], r["J"]) for r in rows] == [
+        ("case", "1", "grasper", "50.0"),
+        ("case", "3", "hook", "0.0"),
+        ("case", "mean", "", "25.0"),
+        ("", "mean", "grasper", "50.0"),
+        ("", "mean", "hook", "0.0"),
+        ("mean", "", "", "25.0"),
+    ]
+    assert (rows[-1]["J low"], rows[-1]["J high"]) == ("0.0", "50.0")
+    assert r"case & 1 & grasper & " in (tmp_path / "a.tex").read_text()
+    intervals = json.loads((tmp_path / "a.json").read_text())["intervals"]
+    assert (intervals["unit"], intervals["num_samples"], intervals["mean"]["J"]) == ("objects", 200, [0, 50])
+    assert "200 draws of objects" in " ".join(result.stdout.split())
+
+
+def test_plain_rules_take_the_place_of_published_ones(folders, tmp_path):
+    target = tmp_path / "scores.json"
+    result = run(*folders, "--protocol", "surgsam2", "--plain", "frames,overlap", "--json", str(target))
+    assert result.exit_code == 0, result.output
+    document = json.loads(target.read_text())
+    assert document["objects"]["case"]["1"]["num_frames"] == 4
+    assert "frames" not in document["quirks"]
+    assert document["quirks"]["missing_objects"] == "left_out"
+    assert "missing_objects left_out" in " ".join(result.stdout.split())
 
 
 def test_help_names_the_protocols_and_no_other():

@@ -40,7 +40,7 @@ def test_rules_choose_the_frames(frames, absent, expected_frames, expected_jacca
     score = run(frames, absent, HISTORY)
     assert score.frame_indices == expected_frames
     assert score.jaccard.mean == pytest.approx(expected_jaccard)
-    assert score.num_true_frames == sum(HISTORY[i][1].any() for i in expected_frames)
+    assert len(score.true_jaccards) == sum(HISTORY[i][1].any() for i in expected_frames)
 
 
 def test_a_prediction_in_front_of_the_truth_counts_as_seen():
@@ -121,7 +121,7 @@ def test_decay_of_a_long_series():
 
 
 def test_unknown_protocols_are_answered_with_the_nearest():
-    with pytest.raises(ConfigError, match="davis, surgsam2, resurgsam2, got 'surgsam'; try 'surgsam2'"):
+    with pytest.raises(ConfigError, match="davis, plain, surgsam2, resurgsam2, got 'surgsam'; try 'surgsam2'"):
         protocol_by_name("surgsam")
 
 

@@ -82,7 +82,8 @@ def test_published_protocols_differ_in_the_first_and_last_frame(tmp_path, scene)
     write_label_maps(tmp_path / "gt", without(scene, 2))
     write_label_maps(tmp_path / "pred", predicted)
     scores = {p: evaluate_folders(tmp_path / "pred", tmp_path / "gt", p).mean.jaccard for p in PROTOCOLS}
-    assert scores == {"davis": 50, "surgsam2": 50, "resurgsam2": pytest.approx((2 * 100 + 3 * 50) / 5)}
+    every_frame = pytest.approx((2 * 100 + 3 * 50) / 5)
+    assert scores == {"davis": 50, "plain": every_frame, "surgsam2": 50, "resurgsam2": every_frame}
 
 
 def test_missing_frames_and_objects_count_as_empty_by_davis(tmp_path, scene):

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
+from surgvos.cli.progress import progress_bar
+from surgvos.cli.score_files import show_table, show_warnings, write_json, write_text
 from surgvos.errors import InputError
-from surgvos.evaluation import PROTOCOLS, RegionScore, Report, evaluate_folders
+from surgvos.evaluation import PROTOCOLS, Bootstrap, Report, Unit, evaluate_folders
+from surgvos.evaluation.label_tables import read_object_classes
+from surgvos.evaluation.protocols import RULES, protocol_by_name
 
 
 def evaluate(
     predictions: Annotated[
         Path,
-        typer.Argument(help="<video>/<frame>.png or <video>/<object, as 001>/<frame>.png; or one video's folder"),
+        typer.Argument(
+            help="<video>/<frame>.png or <video>/<object, as 001>/<frame>.png; or one video's folder, or what "
+            "surgvos segment wrote"
+        ),
     ],
     ground_truth: Annotated[Path, typer.Argument(help="The same, or a video file of grey masks")],
     protocol: Annotated[str, typer.Option(help=f"Rules of scoring: {', '.join(PROTOCOLS)}")] = "davis",
+    plain: Annotated[
+        str | None,
+        typer.Option(help=f"Rules to take as the plain definition has them: all, or some of {', '.join(RULES)}"),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here, in percent")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows of the table here")] = None,
+    latex_file: Annotated[
+        Path | None, typer.Option("--latex", help="Write the rows here, for the inside of a tabular")
+    ] = None,
+    bootstrap: Annotated[
+        int | None, typer.Option(min=1, help="Give means 95 % intervals from this many draws, such as 1000")
+    ] = None,
+    unit: Annotated[Unit, typer.Option(help="What is drawn for intervals")] = Unit.OBJECTS,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws")] = 0,
+    object_classes: Annotated[
+        Path | None,
+        typer.Option(help='JSON, {"1": "grasper"} or {"VIDEO": {"1": "grasper"}}: also means per class'),
+    ] = None,
     threshold: Annotated[
         int | None,
         typer.Option(min=0, max=254, help="Grey above it is object 1 of the ground truth [video file: 127]"),
@@ -37,24 +54,36 @@ def evaluate(
     workers: Annotated[int | None, typer.Option(min=1, help="Threads [one per processor]")] = None,
 ) -> None:
     """Score predicted masks against the truth: J, F, J&F and Dice per object, per video and in the mean."""
+    rules = protocol_by_name(protocol).with_plain([] if plain is None else plain.split(","))
     object_ids = None if objects is None else _parse_object_ids(objects)
-    with _progress_bar() as progress:
+    classes = None if object_classes is None else read_object_classes(object_classes)
+    with progress_bar("frames") as progress:
         report = evaluate_folders(
             predictions,
             ground_truth,
-            protocol,
+            rules,
             objects=object_ids,
             threshold=threshold,
             ignore=ignore,
+            object_classes=classes,
             num_workers=workers,
             progress=progress,
         )
-    warning_console = Console(stderr=True)
-    for warning in report.warnings:
-        warning_console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    Console().print(_table(report))
+    if bootstrap is not None:
+        report = report.with_intervals(Bootstrap(num_samples=bootstrap, unit=unit, seed=seed))
+    _publish(report, json_file, csv_file, latex_file)
+
+
+def _publish(report: Report, json_file: Path | None, csv_file: Path | None, latex_file: Path | None) -> None:
+    table = report.table()
+    show_warnings(report.warnings)
+    show_table(table)
     if json_file is not None:
-        _write_json(report, json_file)
+        write_json(report.to_json(), json_file)
+    if csv_file is not None:
+        write_text(table.to_csv(), csv_file)
+    if latex_file is not None:
+        write_text(table.to_latex(), latex_file)
 
 
 def _parse_object_ids(text: str) -> set[int]:
@@ -62,51 +91,3 @@ def _parse_object_ids(text: str) -> set[int]:
         return {int(part) for part in text.split(",")}
     except ValueError as error:
         raise InputError(f"expected object ids separated by commas, such as 1,3, got {text!r}") from error
-
-
-class _ProgressBar:
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("scoring frames", total=None)
-
-    def __call__(self, num_done: int, num_frames: int | None) -> None:
-        self._progress.update(self._task, completed=num_done, total=num_frames)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[_ProgressBar]:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield _ProgressBar(progress)
-
-
-def _table(report: Report) -> Table:
-    table = Table(title=f"protocol {report.protocol}, percent")
-    for heading in ("video", "object"):
-        table.add_column(heading)
-    for heading in ("J&F", "J", "F", "Dice", "frames", "missing"):
-        table.add_column(heading, justify="right")
-    for video, objects in report.objects.items():
-        for object_id, found in objects.items():
-            counts = str(found.num_frames), str(found.num_missing_frames)
-            table.add_row(video, str(object_id), *_cells(found.score), *counts)
-        if len(objects) > 1:
-            table.add_row(video, "mean", *_cells(report.videos[video]), style="bold")
-        table.add_section()
-    table.add_row("mean", "", *_cells(report.mean), style="bold")
-    return table
-
-
-def _cells(score: RegionScore) -> list[str]:
-    return [f"{value:.2f}" for value in (score.jaccard_and_boundary_f, score.jaccard, score.boundary_f, score.dice)]
-
-
-def _write_json(report: Report, path: Path) -> None:
-    """Write the report whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

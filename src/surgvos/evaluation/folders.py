@@ -11,8 +11,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from surgvos.core.masks import label_map_to_masks
 from surgvos.errors import InputError
+from surgvos.evaluation.label_tables import present_ids
 from surgvos.evaluation.reading import read_grey_image, read_grey_video
 from surgvos.io.masks import read_label_map
 
@@ -84,6 +84,10 @@ class MaskFolder:
         """Tell whether there is a file for this object in this frame."""
         return frame_name in self.layers.get(object_id, self.layers.get(_LABEL_MAPS, {}))
 
+    def has_files_of(self, object_id: int) -> bool:
+        """Tell whether any file could show the object."""
+        return object_id in self.layers or _LABEL_MAPS in self.layers
+
     def read(self, frame_name: str) -> FrameMasks:
         """Read the masks of one frame; a frame without files has none.
 
@@ -101,7 +105,7 @@ class MaskFolder:
                 masks[1] = read_grey_image(files[frame_name]) > self.threshold
             else:
                 label_map = read_label_map(files[frame_name])
-                masks = label_map_to_masks(label_map, self.ignore)
+                masks = {i: label_map == i for i in present_ids(label_map) if i not in (0, self.ignore)}
                 ignored = None if self.ignore is None else label_map == self.ignore
         return FrameMasks(masks, ignored)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from surgvos.core.masks import mask_to_box_xyxy
@@ -78,24 +77,92 @@ def boundary_f_measure(prediction: np.ndarray, truth: np.ndarray, tolerance_px: 
         1.0
     """
     _check_pair(prediction, truth)
+    tolerance_px = _tolerance_px(prediction, tolerance_px)
+    window = _window(prediction, truth)
+    if window is None:
+        return 1.0
+    return _boundary_f_measure(prediction[window], truth[window], tolerance_px)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionScores:
+    """J, F and Dice of one pair of masks, in [0, 1]."""
+
+    jaccard: float
+    boundary_f: float
+    dice: float
+
+
+def region_scores(prediction: np.ndarray, truth: np.ndarray, tolerance_px: int | None = None) -> RegionScores:
+    """Compute `jaccard`, `boundary_f_measure` and `dice` together, which looks at the masks' pixels only once.
+
+    Arguments, rules and errors are those of the three.
+
+    Example:
+        >>> region_scores(np.array([[True, True]]), np.array([[True, False]])).jaccard
+        0.5
+    """
+    _check_pair(prediction, truth)
+    tolerance_px = _tolerance_px(prediction, tolerance_px)
+    window = _window(prediction, truth)
+    if window is None:
+        return RegionScores(1.0, 1.0, 1.0)
+    prediction, truth = prediction[window], truth[window]
+    total, common = _count(prediction) + _count(truth), _count(prediction & truth)
+    return RegionScores(
+        common / (total - common), _boundary_f_measure(prediction, truth, tolerance_px), 2 * common / total
+    )
+
+
+def _tolerance_px(mask: np.ndarray, tolerance_px: int | None) -> int:
     if tolerance_px is None:
-        tolerance_px = default_tolerance_px((prediction.shape[0], prediction.shape[1]))
+        return default_tolerance_px((mask.shape[0], mask.shape[1]))
     if tolerance_px < 0:
         raise InputError(f"expected a boundary tolerance of 0 pixels or more, got {tolerance_px}")
+    return tolerance_px
+
+
+def _window(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, slice] | None:
+    """Where the masks and all of their boundary pixels lie; None where both are empty."""
     box = mask_to_box_xyxy(prediction | truth)
     if box is None:
-        return 1.0
+        return None
     # All boundary pixels lie in the box or one row above or column left of it; one more row and column after
     # it let the crop's edge see the background that the image has there.
     x0, y0, x1, y1 = box
-    window = np.s_[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1]
-    prediction_boundary, true_boundary = boundary(prediction[window]), boundary(truth[window])
-    num_predicted, num_true = _count(prediction_boundary), _count(true_boundary)
-    if num_predicted == 0 or num_true == 0:
-        return float(num_predicted == num_true)
-    precision = _count(prediction_boundary & _dilate(true_boundary, tolerance_px)) / num_predicted
-    recall = _count(true_boundary & _dilate(prediction_boundary, tolerance_px)) / num_true
+    return np.s_[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1]
+
+
+def _boundary_f_measure(prediction: np.ndarray, truth: np.ndarray, tolerance_px: int) -> float:
+    predicted, true = np.flatnonzero(boundary(prediction)), np.flatnonzero(boundary(truth))
+    if predicted.size == 0 or true.size == 0:
+        return float(predicted.size == true.size)
+    precision = _count_near(predicted, true, prediction.shape[1], tolerance_px) / predicted.size
+    recall = _count_near(true, predicted, prediction.shape[1], tolerance_px) / true.size
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _count_near(points: np.ndarray, others: np.ndarray, width: int, radius_px: int) -> int:
+    """Count the points that have one of the others within a radius.
+
+    Args:
+        points: Ascending indices into the flattened image, int ``(n,)``.
+        others: The same, of at least one point.
+        width: Of the image.
+        radius_px: Largest distance, inclusive.
+    """
+    others = np.append(others, np.iinfo(others.dtype).max)
+    rows, columns = np.divmod(points, width)
+    # The disk row by row, near rows first: where masks agree, hardly a point is left after the first.
+    for step in sorted(range(-radius_px, radius_px + 1), key=abs):
+        reach = math.isqrt(radius_px**2 - step**2)
+        row_starts = (rows + step) * width
+        nearest = others[np.searchsorted(others, row_starts + np.maximum(columns - reach, 0))]
+        is_far = nearest > row_starts + np.minimum(columns + reach, width - 1)
+        rows, columns = rows[is_far], columns[is_far]
+        if rows.size == 0:
+            break
+    return points.size - rows.size
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
@@ -125,16 +192,6 @@ def default_tolerance_px(image_hw: tuple[int, int]) -> int:
         14
     """
     return math.ceil(BOUNDARY_TOLERANCE * math.hypot(*image_hw))
-
-
-@lru_cache(maxsize=32)
-def _disk(radius_px: int) -> np.ndarray:
-    squares = np.arange(-radius_px, radius_px + 1) ** 2
-    return (squares[:, None] + squares <= radius_px**2).astype(np.uint8)
-
-
-def _dilate(mask: np.ndarray, radius_px: int) -> np.ndarray:
-    return cv2.dilate(mask.view(np.uint8), _disk(radius_px)).view(bool)
 
 
 def _count(mask: np.ndarray) -> int:

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from surgvos.errors import InputError
-from surgvos.evaluation.functional import boundary_f_measure, dice, jaccard
+from surgvos.evaluation.functional import region_scores
 
 RECALL_THRESHOLD = 0.5
 NUM_DECAY_BINS = 4
@@ -92,14 +92,14 @@ class ObjectScore:
         boundary_f: Of F.
         dice: Mean Dice coefficient over frames.
         frame_indices: The frames that were scored, ascending.
-        num_true_frames: In how many of them the truth shows the object.
+        true_jaccards: Frame -> J, of those in which the truth shows the object.
     """
 
     jaccard: SeriesStatistics
     boundary_f: SeriesStatistics
     dice: float
     frame_indices: tuple[int, ...]
-    num_true_frames: int
+    true_jaccards: dict[int, float]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,13 +184,8 @@ class RegionMetric:
         if prediction is None or truth is None:
             given = prediction if truth is None else truth
             prediction, truth = (np.zeros_like(given) if m is None else m for m in (prediction, truth))
-        return FrameScore(
-            jaccard(prediction, truth),
-            boundary_f_measure(prediction, truth, self.tolerance_px),
-            dice(prediction, truth),
-            in_prediction,
-            in_truth,
-        )
+        found = region_scores(prediction, truth, self.tolerance_px)
+        return FrameScore(found.jaccard, found.boundary_f, found.dice, in_prediction, in_truth)
 
     def _insert(self, video: str, object_id: int, frame_index: int, score: FrameScore) -> None:
         scores = self._scores.setdefault((video, object_id), {})
@@ -218,5 +213,5 @@ def _summarise(scores: list[tuple[int, FrameScore]]) -> ObjectScore:
         boundary_f=SeriesStatistics.of(np.array([score.boundary_f for _, score in scores])),
         dice=float(np.mean([score.dice for _, score in scores])),
         frame_indices=tuple(index for index, _ in scores),
-        num_true_frames=sum(score.in_truth for _, score in scores),
+        true_jaccards={index: score.jaccard for index, score in scores if score.in_truth},
     )

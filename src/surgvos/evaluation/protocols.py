@@ -1,49 +1,110 @@
-"""Published rules of scoring: which objects, which frames, and what an absent object counts."""
+"""Published rules of scoring objects, each departure from the plain definition in a field of its own."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from surgvos.errors import ConfigError
 from surgvos.evaluation.metrics import AbsentRule, FrameRule, RegionMetric
 
 
-class Scope(StrEnum):
-    """Whose objects and frames are scored.
+class Counted(StrEnum):
+    """Whether something counts: ``SCORED`` by the masks that are there, or as empty; ``LEFT_OUT`` of every mean."""
 
-    ``TRUTH``: those of the ground truth; what is not predicted counts as predicted empty. ``PREDICTIONS``:
-    those of the predictions that the ground truth has too; what is not predicted is left out of the mean.
+    SCORED = "scored"
+    LEFT_OUT = "left_out"
+
+
+class Overlap(StrEnum):
+    """What is scored where predicted objects overlap.
+
+    ``KEPT``: every object as it is. ``LOWEST_ID``: a pixel belongs to the lowest id, unless the truth consists of
+    one file per object, too, and so may overlap itself.
     """
 
-    TRUTH = "truth"
-    PREDICTIONS = "predictions"
+    KEPT = "kept"
+    LOWEST_ID = "lowest_id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """Rules of scoring a folder of predictions."""
+    """Rules of scoring a folder of predictions; the defaults are the plain definition.
+
+    Attributes:
+        name: Under which reports and the command line know it.
+        frames: Which frames of an object are scored.
+        absent: What a frame counts in which an object is neither in the truth nor in the prediction.
+        missing_objects: Objects of the truth for which there is no file.
+        missing_frames: Frames without a file, of an object that has files.
+        truthless_objects: Objects that the truth shows in none of the scored frames. The published evaluators
+            stop at one; here it is left out, with a warning.
+        overlap: What is scored where predicted objects overlap.
+    """
 
     name: str
-    scope: Scope
-    frames: FrameRule
-    absent: AbsentRule
+    frames: FrameRule = FrameRule.ALL
+    absent: AbsentRule = AbsentRule.PERFECT
+    missing_objects: Counted = Counted.SCORED
+    missing_frames: Counted = Counted.SCORED
+    truthless_objects: Counted = Counted.SCORED
+    overlap: Overlap = Overlap.LOWEST_ID
 
     def metric(self) -> RegionMetric:
         """Make an empty metric of these rules."""
         return RegionMetric(frames=self.frames, absent=self.absent)
 
+    @property
+    def quirks(self) -> dict[str, str]:
+        """Field -> value, of each rule that differs from the plain definition.
 
+        Example:
+            >>> DAVIS.quirks
+            {'frames': 'tracked'}
+        """
+        return {rule: getattr(self, rule).value for rule in RULES if getattr(self, rule) != getattr(PLAIN, rule)}
+
+    def with_plain(self, rules: Collection[str]) -> Protocol:
+        """Take these rules as the plain definition has them.
+
+        Args:
+            rules: Names of fields; ``all`` stands for every one.
+
+        Raises:
+            ConfigError: There is no such rule.
+
+        Example:
+            >>> SURGSAM2.with_plain(["missing_objects"]).missing_objects.value
+            'scored'
+        """
+        if unknown := set(rules) - {*RULES, "all"}:
+            name = min(unknown)
+            nearest = difflib.get_close_matches(name, RULES, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"expected rules of {', '.join(RULES)}, or all, got {name!r}; try {nearest!r}")
+        wanted = RULES if "all" in rules else rules
+        return replace(self, **{rule: getattr(PLAIN, rule) for rule in wanted})
+
+
+RULES = tuple(field.name for field in fields(Protocol) if field.name != "name")
+"""Names of the rules that protocols differ in."""
+
+PLAIN = Protocol(name="plain")
 # Reference: Pont-Tuset et al., The 2017 DAVIS Challenge, semi-supervised track. Departs: objects that appear
 # after the first frame are scored too.
-DAVIS = Protocol(name="davis", scope=Scope.TRUTH, frames=FrameRule.TRACKED, absent=AbsentRule.PERFECT)
+DAVIS = Protocol(name="davis", frames=FrameRule.TRACKED)
 # Reference: the evaluations published with Surgical-SAM-2 and with ReSurgSAM2.
-SURGSAM2 = Protocol(name="surgsam2", scope=Scope.PREDICTIONS, frames=FrameRule.INNER, absent=AbsentRule.SKIP_UNTIL_SEEN)
 RESURGSAM2 = Protocol(
-    name="resurgsam2", scope=Scope.PREDICTIONS, frames=FrameRule.ALL, absent=AbsentRule.SKIP_UNTIL_SEEN
+    name="resurgsam2",
+    absent=AbsentRule.SKIP_UNTIL_SEEN,
+    missing_objects=Counted.LEFT_OUT,
+    missing_frames=Counted.LEFT_OUT,
+    truthless_objects=Counted.LEFT_OUT,
+    overlap=Overlap.KEPT,
 )
-PROTOCOLS = {protocol.name: protocol for protocol in (DAVIS, SURGSAM2, RESURGSAM2)}
+SURGSAM2 = replace(RESURGSAM2, name="surgsam2", frames=FrameRule.INNER)
+PROTOCOLS = {protocol.name: protocol for protocol in (DAVIS, PLAIN, SURGSAM2, RESURGSAM2)}
 
 
 def protocol_by_name(name: str) -> Protocol:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from surgvos.errors import InputError
 from surgvos.evaluation.metrics import ObjectScore
 
 _JSON_KEYS = {
@@ -93,8 +92,8 @@ class ObjectReport:
     Attributes:
         score: Over its frames.
         num_frames: Frames scored.
-        num_missing_frames: Frames without a prediction: those scored as predicted empty where the protocol
-            scores the truth's frames, else those left out although the truth shows the object.
+        num_missing_frames: Frames in which the truth shows the object and of which there is no file: those scored
+            as predicted empty, or, where the protocol leaves them out, those left out.
     """
 
     score: RegionScore
@@ -106,66 +105,36 @@ class ObjectReport:
         counts = {"num_frames": self.num_frames, "num_missing_frames": self.num_missing_frames}
         return self.score.to_json() | counts
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> ObjectReport:
+        """Read what `to_json` returned."""
+        return cls(RegionScore.from_json(entry), entry["num_frames"], entry["num_missing_frames"])
+
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The scores of a set of videos.
+class ChallengeIou:
+    """IoU per frame, over the objects that the truth shows there and the protocol scores; then over frames.
 
     Attributes:
-        protocol: Name of the rules.
-        objects: Video -> object id -> what was found; a video without an object to score is empty.
-        warnings: One sentence for each thing that a reader of the scores should know.
+        total: Sum over frames, in percent.
+        num_frames: Frames with such an object.
+
+    Reference: Surgical SAM 2, arXiv 2408.07931; as in the EndoVis 2017 challenge, with objects for classes.
     """
 
-    protocol: str
-    objects: dict[str, dict[int, ObjectReport]]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def mean(self) -> RegionScore:
-        """Mean over all objects of all videos, each with the same weight."""
-        return RegionScore.mean([o.score for objects in self.objects.values() for o in objects.values()])
-
-    @property
-    def videos(self) -> dict[str, RegionScore]:
-        """Mean over the objects of each video that has any."""
-        return {
-            video: RegionScore.mean([o.score for o in objects.values()])
-            for video, objects in self.objects.items()
-            if objects
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON values, scores in percent."""
-        return {
-            "protocol": self.protocol,
-            "mean": self.mean.to_json(),
-            "videos": {video: score.to_json() for video, score in self.videos.items()},
-            "objects": {
-                video: {str(object_id): report.to_json() for object_id, report in objects.items()}
-                for video, objects in self.objects.items()
-            },
-            "num_objects": sum(len(objects) for objects in self.objects.values()),
-            "warnings": list(self.warnings),
-        }
+    total: float
+    num_frames: int
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Report:
-        """Read what `to_json` returned.
+    def of(cls, scores: Iterable[ObjectScore]) -> ChallengeIou:
+        """Compute it from the scores of the objects of one video."""
+        frames: dict[int, list[float]] = {}
+        for score in scores:
+            for frame_index, jaccard in score.true_jaccards.items():
+                frames.setdefault(frame_index, []).append(jaccard)
+        return cls(100 * sum(float(np.mean(jaccards)) for jaccards in frames.values()), len(frames))
 
-        Raises:
-            InputError: A key is missing.
-        """
-        try:
-            objects = {
-                video: {
-                    int(object_id): ObjectReport(
-                        RegionScore.from_json(entry), entry["num_frames"], entry["num_missing_frames"]
-                    )
-                    for object_id, entry in entries.items()
-                }
-                for video, entries in document["objects"].items()
-            }
-            return cls(document["protocol"], objects, tuple(document["warnings"]))
-        except KeyError as error:
-            raise InputError(f"expected a report with the key {error}, got none; try evaluating again") from error
+    @property
+    def mean(self) -> float | None:
+        """Mean over frames, in percent; None without a frame."""
+        return self.total / self.num_frames if self.num_frames else None
