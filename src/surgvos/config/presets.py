@@ -8,16 +8,18 @@ from dataclasses import replace
 from surgvos.data.clips import BatchShape
 from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
+from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.data.transforms import Augmentation
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.memory import Recent
-from surgvos.models.nano import NanoConfig
+from surgvos.models.nano import NanoConfig, ReferringNanoConfig
 from surgvos.models.sam2 import small
 from surgvos.training.clip import ClipSettings
 from surgvos.training.losses import LossSettings
 from surgvos.training.noise import MaskNoise
 from surgvos.training.optim import OptimiserSettings
 from surgvos.training.prompts import PromptSettings
+from surgvos.training.referring import ReferringSettings
 from surgvos.training.trainer import Stage, TrainConfig
 
 
@@ -97,6 +99,30 @@ def nano_finish() -> TrainConfig:
     )
 
 
+def nano_phrases() -> TrainConfig:
+    """The box model learns to read: phrases in single images, and all that it knew stays as it was."""
+    finish = nano_finish()
+    return replace(
+        finish,
+        model=ReferringNanoConfig(),
+        init_from="runs/nano_finish/model.safetensors",
+        freeze=(
+            "image_encoder",
+            "matching",
+            "read_projection",
+            "prompt_maps",
+            "nothing_",
+            "memory_encoder",
+            "mask_decoder",
+        ),
+        data=SyntheticPhrasesConfig(),
+        stages=(_stage(6000, 1, (192, 240), 12),),
+        clip=ReferringSettings(losses=replace(finish.clip.losses, presence=1.0)),
+        optimiser=replace(finish.optimiser, learning_rate=8e-4, warmup_steps=200),
+        seed=4,
+    )
+
+
 def nano_finetune() -> TrainConfig:
     """The box model on videos of one's own: set ``data.root`` to their folder."""
     clips = nano_clips()
@@ -129,6 +155,6 @@ def sam2_finetune() -> TrainConfig:
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
-    for recipe in (nano_clips, nano_refine, nano_images, nano_finish, nano_finetune, sam2_finetune)
+    for recipe in (nano_clips, nano_refine, nano_images, nano_finish, nano_phrases, nano_finetune, sam2_finetune)
 }
 """Name on the command line -> recipe. A new recipe is one function and one name here."""

@@ -23,10 +23,12 @@ class Clip:
     Attributes:
         images: uint8 ``(T, H, W, 3)`` RGB.
         masks: bool ``(T, O, H, W)``; all False where an object is not visible.
+        phrases: What each of the ``O`` objects is called, or nothing. A phrase for what is not there has empty masks.
     """
 
     images: np.ndarray
     masks: np.ndarray
+    phrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +39,13 @@ class ClipBatch:
         images: uint8 ``(T, N, 3, H, W)`` RGB, channels last in memory.
         masks: bool ``(T, B, H, W)``; all False where an object is not visible.
         object_image: int64 ``(B,)``: which of the ``N`` clips each object belongs to.
+        phrases: One for each object, or none at all.
     """
 
     images: Tensor
     masks: Tensor
     object_image: Tensor
+    phrases: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -59,11 +63,11 @@ class ClipBatch:
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch on a device."""
         moved = (x.to(device, non_blocking=True) for x in (self.images, self.masks, self.object_image))
-        return ClipBatch(*moved)
+        return ClipBatch(*moved, self.phrases)
 
     def pin_memory(self) -> ClipBatch:
         """The same batch in page-locked memory, from where it is copied sooner; data loaders call it."""
-        return ClipBatch(*(x.pin_memory() for x in (self.images, self.masks, self.object_image)))
+        return ClipBatch(*(x.pin_memory() for x in (self.images, self.masks, self.object_image)), self.phrases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,17 +114,20 @@ def collate_clips(clips: Sequence[Clip]) -> ClipBatch:
     """Lay clips of one length and size side by side.
 
     Raises:
-        InputError: The clips differ in length or size, or hold no object.
+        InputError: The clips differ in length or size, hold no object, or have phrases for some objects alone.
     """
     shapes = {clip.images.shape for clip in clips}
     if len(shapes) != 1:
         raise InputError(f"expected clips of one length and size, got {sorted(shapes)}")
     counts = [clip.masks.shape[1] for clip in clips]
+    if any(clip.phrases and len(clip.phrases) != count for clip, count in zip(clips, counts, strict=True)):
+        raise InputError("expected one phrase for each object of a clip, or none at all")
     if sum(counts) == 0:
         raise InputError("expected at least one object in a batch of clips, got none")
     images = torch.from_numpy(np.stack([clip.images for clip in clips], axis=1)).permute(0, 1, 4, 2, 3)
     masks = torch.from_numpy(np.concatenate([clip.masks for clip in clips], axis=1))
-    return ClipBatch(images, masks, torch.arange(len(clips)).repeat_interleave(torch.tensor(counts)))
+    object_image = torch.arange(len(clips)).repeat_interleave(torch.tensor(counts))
+    return ClipBatch(images, masks, object_image, tuple(phrase for clip in clips for phrase in clip.phrases))
 
 
 def choose_objects(

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgvos.errors import CheckpointError
-from surgvos.models.nano import NanoConfig, NanoModel
+from surgvos.models.nano import NanoConfig, NanoModel, ReferringNano, ReferringNanoConfig
 from surgvos.models.sam2 import Sam2Config, Sam2Model, base_plus, large, small, tiny
 
 State = Mapping[str, Tensor]
@@ -139,8 +139,15 @@ def _is_nano(state: State) -> bool:
     return any(key.startswith("matching.") for key in state) and "nothing_remembered" in state
 
 
+def _is_referring_nano(state: State) -> bool:
+    return _is_nano(state) and any(key.startswith("phrase_finder.") for key in state)
+
+
 FAMILIES: dict[str, Family] = {
     "sam2": Family(Sam2Config, Sam2Model, _is_sam2, infer_sam2_config),
+    "referring_nano": Family(
+        ReferringNanoConfig, ReferringNano, _is_referring_nano, lambda state: ReferringNanoConfig()
+    ),
     "nano": Family(NanoConfig, NanoModel, _is_nano, lambda state: NanoConfig()),
 }
 """Every kind of model, by the name that weights files give it."""

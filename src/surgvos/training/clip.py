@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -47,6 +48,10 @@ class ClipSettings:
     prompt_noise: MaskNoise | None = None
     detach_memory_masks: bool = False
     encode_together: bool = True
+
+    def module(self, model: nn.Module, policy: MemoryPolicy) -> ClipModule:
+        """What a trainer runs on each batch."""
+        return ClipModule(model, policy, self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +119,7 @@ class _ClipRun:
         self.masks = batch.masks & shown[None, :, None, None]
         self.banks = [MemoryBank() for _ in range(batch.num_objects)]
         self.answers: list[FrameLosses] = []
-        self.scored: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.scored: list[tuple[MaskPrediction, Tensor]] = []
 
     def run(self) -> ClipLosses:
         encoded = self._encode_all() if self.settings.encode_together else None
@@ -122,7 +127,7 @@ class _ClipRun:
         for t in (*self.plan.initial_frames, *later):
             features = self._encode(t) if encoded is None else self._of_objects(encoded, t)
             self._frame(t, features)
-        return self._sum()
+        return sum_losses(self.answers, self.settings.losses, self.batch.num_objects, self.scored)
 
     def _encode_all(self) -> ImageFeatures:
         return self.model.encode_image(normalize_images(self.batch.images.flatten(0, 1)))
@@ -149,7 +154,7 @@ class _ClipRun:
             self._remember(t, features, answer, prompted)
 
     def _score(self, t: int, answer: MaskPrediction) -> None:
-        self.scored.append((answer.logits.detach(), answer.presence_logits.detach(), self.masks[t]))
+        self.scored.append((answer, self.masks[t]))
 
     def _initial_prompts(self, t: int) -> PromptBatch:
         masks = self.masks[t]
@@ -191,24 +196,40 @@ class _ClipRun:
         for bank, entry in zip(self.banks, entries, strict=True):
             self.policy.admit(bank, entry, MemoryQuery(t))
 
-    def _sum(self) -> ClipLosses:
-        settings = self.settings.losses
-        mask = torch.stack([answer.mask for answer in self.answers]).sum()
-        iou = settings.iou * torch.stack([answer.iou for answer in self.answers]).sum()
-        presence = settings.presence * torch.stack([answer.presence for answer in self.answers]).sum()
-        parts = {"mask": mask.detach(), "iou": iou.detach(), "presence": presence.detach()}
-        tracked_iou, accuracy = self._scores()
-        return ClipLosses(mask + iou + presence, parts, self.batch.num_objects, tracked_iou, accuracy)
 
-    def _scores(self) -> tuple[Tensor, Tensor]:
-        if not self.scored:
-            nan = torch.tensor(float("nan"), device=self.masks.device)
-            return nan, nan
-        logits, presence, masks = (torch.cat(column) for column in zip(*self.scored, strict=True))
-        visible = masks.flatten(1).any(dim=1)
-        targets = torch.nn.functional.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="area")
-        iou = true_iou(logits, targets)[:, 0][visible].mean()
-        return iou, ((presence > 0) == visible).float().mean()
+def sum_losses(
+    answers: Sequence[FrameLosses],
+    settings: LossSettings,
+    num_objects: int,
+    scored: Sequence[tuple[MaskPrediction, Tensor]],
+) -> ClipLosses:
+    """Add up what was asked of a batch of clips.
+
+    Args:
+        answers: Losses of every answer.
+        settings: Their weights.
+        num_objects: How many objects were asked for.
+        scored: Answers that say how well it went, one candidate each, beside the true masks ``(B, H, W)``.
+    """
+    mask = torch.stack([answer.mask for answer in answers]).sum()
+    iou = settings.iou * torch.stack([answer.iou for answer in answers]).sum()
+    presence = settings.presence * torch.stack([answer.presence for answer in answers]).sum()
+    parts = {"mask": mask.detach(), "iou": iou.detach(), "presence": presence.detach()}
+    tracked_iou, accuracy = _scores(scored, mask.device)
+    return ClipLosses(mask + iou + presence, parts, num_objects, tracked_iou, accuracy)
+
+
+def _scores(scored: Sequence[tuple[MaskPrediction, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
+    if not scored:
+        nan = torch.tensor(float("nan"), device=device)
+        return nan, nan
+    logits = torch.cat([answer.logits.detach() for answer, _ in scored])
+    presence = torch.cat([answer.presence_logits.detach() for answer, _ in scored])
+    masks = torch.cat([truth for _, truth in scored])
+    visible = masks.flatten(1).any(dim=1)
+    targets = torch.nn.functional.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="area")
+    iou = true_iou(logits, targets)[:, 0][visible].mean()
+    return iou, ((presence > 0) == visible).float().mean()
 
 
 class ClipModule(nn.Module):

@@ -21,16 +21,17 @@ from surgvos.config.load import to_plain
 from surgvos.data.clips import BatchShape, ClipBatch
 from surgvos.data.synthetic import use_one_thread
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
+from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
 from surgvos.memory import Recent
 from surgvos.models.checkpoints import save_model
 from surgvos.models.families import FAMILIES
-from surgvos.models.nano import NanoConfig
+from surgvos.models.nano import NanoConfig, ReferringNanoConfig
 from surgvos.models.registry import load_model
 from surgvos.models.sam2 import Sam2Config
 from surgvos.training.checkpoint import CheckpointFolder
-from surgvos.training.clip import ClipLosses, ClipModule, ClipSettings
+from surgvos.training.clip import ClipLosses, ClipSettings
 from surgvos.training.log import RunLog, write_run_file
 from surgvos.training.optim import (
     AveragedWeights,
@@ -40,6 +41,7 @@ from surgvos.training.optim import (
     learning_rate_factor,
     set_learning_rate,
 )
+from surgvos.training.referring import ReferringSettings
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -74,7 +76,7 @@ class Validation:
         every: Steps from one scoring to the next.
     """
 
-    data: SyntheticClipsConfig | VosFolderConfig
+    data: SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig
     batch: BatchShape
     num_batches: int = 8
     every: int = 500
@@ -108,11 +110,11 @@ class TrainConfig:
         log_every: Steps from one line of the log to the next.
     """
 
-    model: NanoConfig | Sam2Config
-    data: SyntheticClipsConfig | VosFolderConfig
+    model: NanoConfig | ReferringNanoConfig | Sam2Config
+    data: SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig
     stages: tuple[Stage, ...]
     memory: Recent = field(default_factory=Recent)
-    clip: ClipSettings = field(default_factory=ClipSettings)
+    clip: ClipSettings | ReferringSettings = field(default_factory=ClipSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     validation: Validation | None = None
     init_from: str | None = None
@@ -223,7 +225,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = _initial_model(config).to(memory_format=torch.channels_last).to(self.accelerator.device)
         freeze(self.model, config.freeze)
-        module = ClipModule(self.model, config.memory, config.clip).train()
+        module = config.clip.module(self.model, config.memory).train()
         self.module, self.optimiser = self.accelerator.prepare(module, build_optimiser(self.model, config.optimiser))
         self.average = None
         if config.average_decay is not None:
@@ -334,7 +336,7 @@ class Trainer:
         weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         if self.average is not None:
             self.model.load_state_dict(self.average.values())
-        module = ClipModule(self.model, self.config.memory, self.config.clip).eval()
+        module = self.config.clip.module(self.model, self.config.memory).eval()
         meter = Meter(self.accelerator.device)
         for index in range(self.accelerator.process_index, validation.num_batches, self.accelerator.num_processes):
             with self._autocast():
@@ -434,8 +436,12 @@ def _initial_model(config: TrainConfig) -> nn.Module:
         return model
     found = load_model(config.init_from, device="cpu", dtype="fp32")
     assert isinstance(found, nn.Module)
+    # What a model adds to the kind that it builds on starts at random: nano weights for one that also reads phrases.
+    builds_on = isinstance(model, type(found)) and type(model) is not type(found)
     try:
-        model.load_state_dict(found.state_dict())
+        left = model.load_state_dict(found.state_dict(), strict=not builds_on)
+        if left.unexpected_keys:
+            raise RuntimeError
     except RuntimeError:
         raise CheckpointError(
             f"expected weights of the configured model in init_from, got {config.init_from}, which is of another "

@@ -17,6 +17,7 @@ from surgvos.models.nano.config import NanoConfig
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # A table made in inference mode could not be used in training later.
 def distance_bias(
     grid_hw: tuple[int, int], num_memories: int, reach: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> Tensor:

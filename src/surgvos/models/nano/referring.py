@@ -1,0 +1,135 @@
+"""A nano model that also finds what a phrase says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from surgvos.models.interface import ABSENT_LOGIT, ImageFeatures, MaskPrediction, PromptBatch, TextFeatures
+from surgvos.models.nano.config import NanoConfig
+from surgvos.models.nano.layers import ConvUnit, blocks, upsample_to
+from surgvos.models.nano.model import NanoModel
+from surgvos.models.nano.text import PhraseEncoder, attention_layer
+
+_WAVES = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferringNanoConfig(NanoConfig):
+    """Shape of a `ReferringNano`: that of a `NanoModel`, and of what reads phrases.
+
+    Attributes:
+        text_width: Channels of words, and of the image where it meets them.
+        num_buckets: Of runs of letters.
+        max_words: Longest phrase.
+        text_depth: Layers in which words attend to each other.
+        joint_depth: Layers in which words and places attend to each other.
+    """
+
+    text_width: int = 96
+    num_buckets: int = 4096
+    max_words: int = 32
+    text_depth: int = 2
+    joint_depth: int = 3
+
+
+class PhraseFinder(nn.Module):
+    """Where in an image is what a phrase says?
+
+    Places at stride 32 and words attend to each other, so that "the largest" and "on the left" can be told; what
+    comes of it goes back to stride 8 through the image's own detail.
+    """
+
+    def __init__(self, config: ReferringNanoConfig) -> None:
+        super().__init__()
+        _, w4, w8, w16 = config.widths
+        width, eight = config.text_width, config.decoder_widths[2]
+        self.down_8 = ConvUnit(w4, eight, stride=2)
+        self.enter_8 = nn.Sequential(ConvUnit(eight + w8, width), blocks(width, 1))
+        self.down_16, self.enter_16 = ConvUnit(width, width, stride=2), nn.Conv2d(w16, width, 1)
+        self.refine_16 = blocks(width, 2)
+        self.down_32, self.refine_32 = ConvUnit(width, width, stride=2), blocks(width, 2)
+        self.place = nn.Linear(4 * len(_WAVES), width)
+        self.joint = nn.ModuleList(attention_layer(width) for _ in range(config.joint_depth))
+        self.norm = nn.LayerNorm(width)
+        self.modulate = nn.Linear(2 * width, 2 * width)
+        self.up_16, self.merge_16 = nn.Conv2d(width, width, 1), blocks(width, 1)
+        self.up_8, self.image_8, self.merge_8 = nn.Conv2d(width, eight, 1), nn.Conv2d(width, eight, 1), blocks(eight, 1)
+        self.judge = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(inplace=True), nn.Linear(width, 2))
+
+    def forward(self, levels: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
+        """Look for ``B`` phrases in 1 or ``B`` images.
+
+        Args:
+            levels: Of the trunk, at strides 2, 4, 8 and 16.
+            text: The phrases.
+
+        Returns:
+            ``(B, C, h, w)`` at stride 8, presence logits ``(B,)`` and IoU logits ``(B,)``.
+        """
+        num_phrases = text.pooled.shape[0]
+        x8 = self.enter_8(torch.cat((self.down_8(levels[1]), levels[2]), dim=1))
+        x16 = self.refine_16(torch.relu(self.down_16(x8) + self.enter_16(levels[3])))
+        x32 = self.refine_32(self.down_32(x16))
+        places = x32.flatten(2).transpose(1, 2) + self._where(x32)
+        num_places = places.shape[1]
+        tokens = torch.cat((places.expand(num_phrases, -1, -1), text.tokens.to(places.dtype)), dim=1)
+        padded = torch.cat((text.is_token.new_zeros((num_phrases, num_places)), ~text.is_token), dim=1)
+        for layer in self.joint:
+            tokens = layer(tokens, src_key_padding_mask=padded)
+        tokens = self.norm(tokens)
+        found, words = tokens[:, :num_places], tokens[:, num_places:] * text.is_token[..., None]
+        said = words.sum(dim=1) / text.is_token.sum(dim=1, keepdim=True)
+        scale, shift = self.modulate(torch.cat((said, text.pooled.to(said.dtype)), dim=1))[..., None, None].chunk(2, 1)
+        y32 = found.transpose(1, 2).unflatten(2, x32.shape[-2:])
+        y16 = self.merge_16(upsample_to(self.up_16(y32), x16) + x16 * (1 + scale) + shift)
+        y8 = self.merge_8(upsample_to(self.up_8(y16), x8) + self.image_8(x8))
+        presence, iou = self.judge(torch.cat((found.mean(dim=1), found.amax(dim=1), said), dim=1)).unbind(dim=1)
+        return y8, presence, iou
+
+    def _where(self, x32: Tensor) -> Tensor:
+        """Each place by waves across the image, whatever its size: ``(1, h * w, C)``."""
+        height, width = x32.shape[-2:]
+        ys = (torch.arange(height, device=x32.device) + 0.5) / height
+        xs = (torch.arange(width, device=x32.device) + 0.5) / width
+        angles = torch.stack(torch.meshgrid(ys, xs, indexing="ij"), dim=-1).flatten(0, 1) * math.pi
+        waves = torch.cat([f(k * angles) for k in _WAVES for f in (torch.sin, torch.cos)], dim=1)
+        return self.place(waves.to(x32.dtype))[None]
+
+
+class ReferringNano(NanoModel):
+    """A `ReferringModel` for CPUs: a `NanoModel`, whose own weights it leaves as they are, and a reader of phrases."""
+
+    num_previous = 0
+
+    def __init__(self, config: ReferringNanoConfig | None = None) -> None:
+        config = config or ReferringNanoConfig()
+        super().__init__(config)
+        self.phrase_encoder = PhraseEncoder(config.text_width, config.num_buckets, config.max_words, config.text_depth)
+        self.phrase_finder = PhraseFinder(config)
+
+    def encode_text(self, phrases: Sequence[str]) -> TextFeatures:
+        """Encode phrases; see `ReferringModel`."""
+        return self.phrase_encoder(phrases)
+
+    def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
+        """Look for phrases in one image alone; see `ReferringModel`."""
+        found, presence, iou = self.phrase_finder(features.levels, text)
+        prompted = self.nothing_prompted[None, :, None, None].expand_as(found).to(found.dtype)
+        logits, _, _ = self.mask_decoder(features.levels, torch.cat((found, prompted), dim=1))
+        logits, presence = logits.float(), presence.float()
+        if not self.training:
+            logits = torch.where(presence[:, None, None, None] > 0, logits, ABSENT_LOGIT)
+        return MaskPrediction(logits, iou.float().sigmoid()[:, None], presence)
+
+    def decode(
+        self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
+    ) -> MaskPrediction:
+        """Predict masks; following keeps no phrase in mind, so one alone is no prompt."""
+        if prompts is not None and prompts.mask is None and prompts.num_points == 0:
+            prompts = None
+        return super().decode(features, conditioned, prompts, multimask=multimask)

@@ -1,0 +1,107 @@
+"""Learning to find what phrases say, and to go on from there: look by phrase first, then follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from surgvos.data.clips import ClipBatch
+from surgvos.errors import ConfigError
+from surgvos.memory import MemoryBank, MemoryPolicy, MemoryQuery
+from surgvos.models.interface import MaskPrediction, PromptBatch, ReferringModel, TextFeatures
+from surgvos.tracking.features import normalize_images
+from surgvos.tracking.step import encode_entries, track_objects
+from surgvos.training.clip import ClipLosses, sum_losses
+from surgvos.training.losses import FrameLosses, LossSettings, frame_losses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferringSettings:
+    """How a clip with phrases is gone through.
+
+    Reference: Liu et al., ReSurgSAM2 (arXiv 2505.08581), section 2; its released configurations look by phrase in 3
+    frames, and follow through 0 or 7 more.
+
+    Attributes:
+        num_referring: Frames at the start in which objects are looked for by phrase, each with those before it in
+            view. The mask of the last one is what is remembered; the frames after it are followed.
+        losses: What is asked of each answer.
+    """
+
+    num_referring: int = 1
+    losses: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        if self.num_referring < 1:
+            raise ConfigError(f"expected num_referring >= 1, got {self.num_referring}")
+
+    def module(self, model: nn.Module, policy: MemoryPolicy) -> ReferringModule:
+        """What a trainer runs on each batch."""
+        return ReferringModule(model, policy, self)
+
+
+class ReferringModule(nn.Module):
+    """`forward_referring` as a module, so that wrappers of modules enclose all of it."""
+
+    def __init__(self, model: nn.Module, policy: MemoryPolicy, settings: ReferringSettings) -> None:
+        super().__init__()
+        self.model, self.policy, self.settings = model, policy, settings
+
+    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> ClipLosses:
+        """Go through a batch; nothing is drawn."""
+        return forward_referring(self.model, batch, self.policy, self.settings)  # type: ignore[arg-type]
+
+
+def forward_referring(
+    model: ReferringModel, batch: ClipBatch, policy: MemoryPolicy, settings: ReferringSettings
+) -> ClipLosses:
+    """Look for the phrases of a batch of clips, follow what was found, and add up the losses.
+
+    Args:
+        model: In training mode, or in evaluation mode for scores.
+        batch: With phrases, on the model's device.
+        policy: What is remembered and read while following.
+        settings: How it is done.
+
+    Raises:
+        ConfigError: The clips have no phrases, or are shorter than `ReferringSettings.num_referring`.
+    """
+    if not batch.phrases or batch.num_frames < settings.num_referring:
+        raise ConfigError(
+            f"expected clips with phrases and at least {settings.num_referring} frame(s), got "
+            f"{len(batch.phrases)} phrases and {batch.num_frames} frame(s)"
+        )
+    text = model.encode_text(batch.phrases)
+    answers: list[FrameLosses] = []
+    scored: list[tuple[MaskPrediction, Tensor]] = []
+    banks = [MemoryBank() for _ in range(batch.num_objects)]
+    seen = []
+    for t in range(batch.num_frames):
+        features = model.encode_image(normalize_images(batch.images[t])).take(batch.object_image)
+        refers = t < settings.num_referring
+        if refers:
+            candidates = model.refer(features, tuple(reversed(seen))[: model.num_previous], text)
+            best = candidates.best()
+            seen.append(features)
+        else:
+            step = track_objects(model, features, banks, policy, MemoryQuery(t), text_alone(text))
+            candidates, best = step.candidates, step.best
+        answers.append(frame_losses(candidates, batch.masks[t], settings.losses))
+        scored.append((best, batch.masks[t]))
+        if settings.num_referring - 1 <= t < batch.num_frames - 1:
+            entries = encode_entries(model, features, best, t, prompted=refers)
+            for bank, entry in zip(banks, entries, strict=True):
+                policy.admit(bank, entry, MemoryQuery(t))
+    return sum_losses(answers, settings.losses, batch.num_objects, scored)
+
+
+def text_alone(text: TextFeatures) -> PromptBatch:
+    """A prompt of phrases and nothing else: what an object that a phrase found is followed with."""
+    num_phrases = text.pooled.shape[0]
+    return PromptBatch(
+        points_xy=text.pooled.new_zeros((num_phrases, 0, 2)),
+        labels=torch.zeros((num_phrases, 0), dtype=torch.int64, device=text.pooled.device),
+        text=text.pooled,
+    )
