@@ -66,7 +66,8 @@ def track_objects(
         banks: One per object; an empty bank means that nothing is remembered yet. Only read.
         policy: Chooses what is read.
         query: The moment.
-        prompts: Of these objects, or None to follow what is remembered.
+        prompts: Of these objects, or None to follow what is remembered. A text alone says by what phrases the objects
+            were found, and they are followed as well.
     """
     selections = select_all(policy, banks, query)
     if model.shares_keys:
@@ -155,6 +156,7 @@ def stack_prompts(batches: Sequence[PromptBatch]) -> PromptBatch:
         labels=torch.cat([b.labels for b in batches]),
         mask=join([b.mask for b in batches]),
         previous_logits=join([b.previous_logits for b in batches]),
+        text=join([b.text for b in batches]),
     )
 
 
@@ -194,6 +196,7 @@ def _take_prompts(prompts: PromptBatch, slots: list[int]) -> PromptBatch:
         labels=prompts.labels[slots],
         mask=None if prompts.mask is None else prompts.mask[slots],
         previous_logits=None if prompts.previous_logits is None else prompts.previous_logits[slots],
+        text=None if prompts.text is None else prompts.text[slots],
     )
 
 
