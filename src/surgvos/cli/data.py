@@ -1,8 +1,8 @@
-"""``surgvos data``: make synthetic clips, check data sets."""
+"""``surgvos data``: make synthetic clips, prepare published data sets, check data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,9 +13,12 @@ import typer
 from surgvos.errors import InputError, SurgvosError
 
 if TYPE_CHECKING:
+    from surgvos.data.dataset import DataSet
     from surgvos.data.synthetic import SceneConfig, SyntheticClip
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make synthetic clips, check data sets.")
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Make synthetic clips, prepare and check data sets."
+)
 _NUM_SHOWN = 20
 
 
@@ -68,34 +71,121 @@ def _generate(config: SceneConfig, seed: int, number: int) -> SyntheticClip:
     return next(iterate_clips(config, seed, start=number))
 
 
+@app.command(name="list")
+def list_() -> None:
+    """List the data sets that can be prepared: what they are, which archives they need, where to request them."""
+    from surgvos.data.datasets import DATASETS, dataset_by_name
+
+    for name in DATASETS:
+        dataset = dataset_by_name(name)
+        sizes = ", ".join(f"{split} {len(videos)} videos" for split, videos in dataset.splits.items())
+        typer.echo(f"{name}: {dataset.title} ({sizes})")
+        typer.echo(f"  request it at {dataset.access.address}")
+        for archive in dataset.archives:
+            place = f", from {archive.access.address}" if archive.access else ""
+            typer.echo(f"  {'optional' if archive.optional else 'needs'} {archive.name}{place}")
+        typer.echo(f"  terms: {dataset.access.licence}")
+    typer.echo("then: surgvos data prepare NAME --source DOWNLOADS --out FOLDER")
+
+
 @app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="Holds JPEGImages/<video>/ and Annotations/<video>/.")],
+def prepare(
+    name: Annotated[str, typer.Argument(help="A data set of 'surgvos data list'.")],
+    source: Annotated[
+        list[Path], typer.Option(help="Folder of downloads, unpacked or not, or one archive; can be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the prepared data set. What is there already is kept.")],
+    partial: Annotated[bool, typer.Option(help="Prepare what is there and report what lacks.")] = False,
+    as_published: Annotated[bool, typer.Option(help="Leave out published corrections of labels.")] = False,
 ) -> None:
-    """Check a data set in the layout of DAVIS: files, sizes, object ids. Exit code 1 where something is wrong.
+    """Make a data set ready for training and scoring: frames, object masks, prompts. Nothing is downloaded.
+
+    Archives are read where they are, not unpacked. A run that was stopped goes on when it is repeated.
 
     \b
     Example:
-      surgvos data check synthetic
+      surgvos data prepare endovis17 --source downloads --out data/endovis17
     """
     from surgvos.cli.progress import progress_bar
-    from surgvos.data.vos_check import check_vos_folder, faults_of
+    from surgvos.data.dataset import PrepareOptions
+    from surgvos.data.datasets import dataset_by_name
+
+    dataset = dataset_by_name(name)
+    with progress_bar("frames") as progress:
+        done = dataset.prepare(source, out, PrepareOptions(partial=partial, corrections=not as_published), progress)
+    kept = done.num_frames - done.num_written
+    typer.echo(f"{done.num_videos} videos, {done.num_frames} frames in {out} ({done.num_written} made, {kept} kept)")
+    _echo_some("note", done.notes)
+
+
+@app.command()
+def check(
+    folder: Annotated[
+        Path, typer.Argument(help="A prepared data set, a folder of downloads, or JPEGImages/ with Annotations/.")
+    ],
+    dataset: Annotated[
+        str | None, typer.Option(help="A data set of 'surgvos data list'; a prepared one is recognised without.")
+    ] = None,
+) -> None:
+    """Check a data set: files, sizes, object ids, prompts, completeness. Exit code 1 where something is wrong.
+
+    With --dataset, a folder of downloads is checked for what lacks before it is prepared.
+
+    \b
+    Examples:
+      surgvos data check synthetic
+      surgvos data check downloads --dataset endovis17
+    """
+    from surgvos.data.dataset_check import recorded_name
+    from surgvos.data.datasets import dataset_by_name
+    from surgvos.data.vos_check import IMAGES, vos_roots
+
+    name = dataset or recorded_name(folder)
+    has_videos = folder.is_dir() and any((root / IMAGES).is_dir() for root in vos_roots(folder))
+    if name is not None and not has_videos:
+        _check_downloads(dataset_by_name(name), folder)
+    else:
+        _check_videos(folder, None if name is None else dataset_by_name(name))
+
+
+def _check_downloads(dataset: DataSet, folder: Path) -> None:
+    from surgvos.data.archives import FileTree
+
+    with FileTree.open(folder) as files:
+        gaps = dataset.missing(files)
+    if gaps:
+        _echo_some("lacks", [str(gap) for gap in gaps])
+        raise SurgvosError(str(dataset.lacking(gaps, [folder])))
+    typer.echo(f"{dataset.name}: all files are there; next: surgvos data prepare {dataset.name} --source {folder}")
+
+
+def _check_videos(folder: Path, dataset: DataSet | None) -> None:
+    from surgvos.cli.progress import progress_bar
+    from surgvos.data.dataset_check import check_dataset
+    from surgvos.data.vos_check import check_vos_folder, faults_of, vos_roots
 
     with progress_bar("videos") as progress:
-        checks = check_vos_folder(folder, progress)
+        if dataset is None:
+            checks = [checked for root in vos_roots(folder) for checked in check_vos_folder(root, progress)]
+            faults = list(faults_of(checks))
+        else:
+            checks, faults = check_dataset(dataset, folder, progress)
     num_frames = sum(checked.num_frames for checked in checks)
     num_annotated = sum(checked.num_annotated for checked in checks)
     num_objects = sum(len(checked.objects) for checked in checks)
     num_empty = sum(checked.num_empty for checked in checks)
     typer.echo(f"{len(checks)} videos, {num_frames} frames, {num_annotated} of them annotated ({num_empty} empty)")
     typer.echo(f"{num_objects} objects, seen in {sum(sum(c.objects.values()) for c in checks)} masks")
-    faults = list(faults_of(checks))
-    for fault in islice(faults, _NUM_SHOWN):
-        typer.echo(f"fault: {fault}")
-    if len(faults) > _NUM_SHOWN:
-        typer.echo(f"... and {len(faults) - _NUM_SHOWN} more")
+    _echo_some("fault", faults)
     if faults:
         raise SurgvosError(f"expected a sound data set, got {len(faults)} fault(s) in {folder}")
+
+
+def _echo_some(word: str, sentences: Sequence[str]) -> None:
+    for sentence in islice(sentences, _NUM_SHOWN):
+        typer.echo(f"{word}: {sentence}")
+    if len(sentences) > _NUM_SHOWN:
+        typer.echo(f"... and {len(sentences) - _NUM_SHOWN} more")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -30,7 +30,7 @@ COMMANDS = {
     "segment": _Target("surgvos.cli.segment:segment", "Segment a video: frames in, masks and an overlay out."),
     "evaluate": _Target("surgvos.cli.evaluate:evaluate", "Score predicted masks against the truth."),
     "train": _Target("surgvos.cli.train:train", "Train a model by a recipe."),
-    "data": _Target("surgvos.cli.data:app", "Make synthetic clips, check data sets."),
+    "data": _Target("surgvos.cli.data:app", "Make synthetic clips, prepare and check data sets."),
     "models": _Target("surgvos.cli.models:app", "List, fetch, describe and convert models."),
     "benchmark": _Target("surgvos.cli.benchmark:benchmark", "Measure speed and memory, also against transformers."),
     "doctor": _Target("surgvos.cli.doctor:doctor", "Say what works on this machine."),

@@ -28,6 +28,7 @@ class VideoCheck:
         num_annotated: Images with a label map.
         num_empty: Label maps without any object.
         objects: Object id -> number of frames in which it is seen.
+        image_hw: Height and width of the images, or None where none can be read.
         faults: What must be repaired, one sentence each.
     """
 
@@ -36,6 +37,7 @@ class VideoCheck:
     num_annotated: int
     num_empty: int
     objects: dict[int, int]
+    image_hw: tuple[int, int] | None
     faults: tuple[str, ...]
 
 
@@ -67,6 +69,21 @@ def check_vos_folder(root: str | Path, progress: Callable[[int, int | None], Non
             if progress is not None:
                 progress(len(found), len(names))
     return found
+
+
+def vos_roots(root: str | Path) -> list[Path]:
+    """Find the folders in the layout of DAVIS: the folder itself, or those of its splits.
+
+    Raises:
+        InputError: There are none.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"expected the folder of a data set, got {str(root)!r}, which is none")
+    inside = [path for path in sorted(root.iterdir()) if (path / IMAGES).is_dir()]
+    if (root / IMAGES).is_dir() or not inside:
+        return [root]
+    return inside
 
 
 def check_video(images: Path, annotations: Path) -> VideoCheck:
@@ -108,6 +125,7 @@ def check_video(images: Path, annotations: Path) -> VideoCheck:
         num_annotated=len(frames.keys() & label_maps.keys()),
         num_empty=num_empty,
         objects=dict(sorted(seen.items())),
+        image_hw=video_hw,
         faults=tuple(faults),
     )
 

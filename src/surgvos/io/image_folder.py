@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,17 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: The file is missing, damaged or no image.
     """
+    return _decode(path, path)
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """Read an image from the content of a file, as `read_image` does; ``name`` stands in messages."""
+    return _decode(BytesIO(content), Path(name))
+
+
+def _decode(source: Path | BytesIO, path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             image = ImageOps.exif_transpose(file) if _has_exif_header(file) else file
             if image.mode.startswith("I"):
                 gray = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
@@ -132,7 +142,8 @@ def _has_exif_header(file: Image.Image) -> bool:
 
 def unreadable_image(path: Path, error: Exception) -> InputError:
     """The error for an image that cannot be read."""
-    reason = "0 bytes" if path.is_file() and path.stat().st_size == 0 else str(error).split(": '")[0]
+    is_empty = path.is_file() and path.stat().st_size == 0
+    reason = "0 bytes" if is_empty else re.split(r": '| <_io", str(error))[0]
     return InputError(f"expected a readable image, got {str(path)!r} ({reason}); try copying it again or removing it")
 
 

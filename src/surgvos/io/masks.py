@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
@@ -29,15 +30,12 @@ def read_label_map(path: str | Path) -> np.ndarray:
     Raises:
         InputError: The file is missing, damaged, a lossy JPEG, or in colour.
     """
-    pixels = _read_pixels(Path(path))
-    if pixels.ndim == 2:
-        return pixels
-    if (pixels != pixels[..., :1]).any():
-        raise InputError(
-            f"expected a label map (palette, grey, or equal colour channels), got colours in {str(path)!r}; "
-            "try saving it as a palette PNG whose indices are the ids"
-        )
-    return np.ascontiguousarray(pixels[..., 0])
+    return _as_label_map(_read_pixels(Path(path)), str(path))
+
+
+def decode_label_map(content: bytes, name: str) -> np.ndarray:
+    """Read a label map from the content of a file, as `read_label_map` does; ``name`` stands in messages."""
+    return _as_label_map(_decode_pixels(BytesIO(content), Path(name)), name)
 
 
 def read_binary_mask(path: str | Path) -> np.ndarray:
@@ -101,11 +99,29 @@ class MaskWriter:
             InputError: The name is no file name, or an earlier label map was not valid.
             SurgvosError: An earlier label map could not be written.
         """
+        self._queue(self.folder, frame_name, label_map)
+
+    def write_per_object(self, frame_name: str, masks: Mapping[int, np.ndarray]) -> None:
+        """Queue one label map per object as ``<folder>/<object, as 001>/<frame name>.png``; objects may overlap.
+
+        Args:
+            frame_name: Of the files.
+            masks: Object id in 1..65535 -> bool ``(h, w)``.
+
+        Raises:
+            InputError: As `write`.
+            SurgvosError: As `write`.
+        """
+        for object_id, mask in masks.items():
+            label_map = masks_to_label_map({object_id: mask}, (mask.shape[0], mask.shape[1]))
+            self._queue(self.folder / f"{object_id:03d}", frame_name, label_map)
+
+    def _queue(self, folder: Path, frame_name: str, label_map: np.ndarray) -> None:
         if Path(frame_name).name != frame_name:
             raise InputError(f"expected a frame name that can name a file, got {frame_name!r}; try '00017'")
         self._raise_first_error()
         self._free.acquire()
-        path = self.folder / f"{frame_name}.png"
+        path = folder / f"{frame_name}.png"
         self._pool.submit(write_label_map, path, label_map, self._palette).add_done_callback(self._on_done)
 
     def flush(self) -> None:
@@ -251,10 +267,25 @@ def read_mask_video(path: str | Path, thresholds: Mapping[int, float]) -> MaskVi
     return MaskVideo(path, thresholds)
 
 
+def _as_label_map(pixels: np.ndarray, name: str) -> np.ndarray:
+    if pixels.ndim == 2:
+        return pixels
+    if (pixels != pixels[..., :1]).any():
+        raise InputError(
+            f"expected a label map (palette, grey, or equal colour channels), got colours in {name!r}; "
+            "try saving it as a palette PNG whose indices are the ids"
+        )
+    return np.ascontiguousarray(pixels[..., 0])
+
+
 def _read_pixels(path: Path) -> np.ndarray:
+    return _decode_pixels(path, path)
+
+
+def _decode_pixels(file: Path | BytesIO, path: Path) -> np.ndarray:
     """Pixels as stored, alpha left out: ``(h, w)`` uint8 or uint16, or uint8 ``(h, w, 3)``."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if image.format in ("JPEG", "MPO"):
                 raise InputError(
                     f"expected a mask stored without loss, got the JPEG {str(path)!r}, whose compression changes "
