@@ -1,0 +1,1 @@
+"""A detector watches the tracker: it says what to follow, when to stop, and when to look again."""

@@ -1,0 +1,232 @@
+"""`OverseenSession`: a tracker with a detector at its side, over a video or a stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from surgvos.config.load import from_plain
+from surgvos.core.frame import Frame, FrameStream, VideoSource
+from surgvos.core.prompts import MaskPrompt, PointPrompt
+from surgvos.core.results import FrameResult
+from surgvos.errors import ConfigError, InputError
+from surgvos.io.video import prefetch
+from surgvos.overseer.corrections import Add, AnyOverseer, Correction, Drop, Reprompt, Restart
+from surgvos.overseer.detection import Detection
+from surgvos.overseer.detector import Detector
+from surgvos.overseer.sasvi import Sasvi
+from surgvos.tracking.session import Direction, Session
+
+_STATE = "overseer"
+_FIRST_OBJECT_ID = 1  # class 0 is a class like any other, object 0 is background
+
+
+class OverseenSession:
+    """Follow the classes that a detector sees through one video. A new video wants a new one.
+
+    Every frame is decoded once and detected once. At most ``look_ahead + batch_size - 1`` frames and their
+    detections are held, whatever the length of the video.
+
+    Args:
+        session: A fresh one; this one is its only user from now on.
+        detector: What looks at the frames.
+        overseer: The rules; `Sasvi` by default.
+        batch_size: Frames that are detected in one call. By default as many as the rules look ahead in
+            `follow` of a video, and 1 for streams, so that no frame waits for others.
+
+    Example::
+
+        overseen = OverseenSession(surgvos.Session(model), detector)
+        for result in overseen.follow(open_video("case.mp4")):
+            result.masks  # {class id: bool (h, w)}
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        detector: Detector,
+        overseer: AnyOverseer | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        if session.object_ids:
+            raise InputError(f"expected a session without prompts, got one with {len(session.object_ids)} object(s)")
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"expected a batch_size of 1 or more, got {batch_size}")
+        self.session = session
+        self.detector = detector
+        self.overseer: AnyOverseer = Sasvi() if overseer is None else overseer
+        self._batch_size = batch_size
+        self._state: Any = None
+        self._undetected: list[Frame] = []
+        self._detected: deque[tuple[Frame, Detection]] = deque()
+
+    @property
+    def num_held_frames(self) -> int:
+        """Most frames that are read before the first of them is answered."""
+        return self.overseer.look_ahead + (self._batch_size or self.overseer.look_ahead) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the session keeps for later frames, and of the detections held."""
+        return self.session.nbytes + sum(detection.regions.nbytes for _, detection in self._detected)
+
+    def plan(
+        self,
+        source: FrameStream,
+        start: int | None = None,
+        stop: int | None = None,
+        direction: Direction = "forward",
+    ) -> list[range]:
+        """The pass over a video that is to be made, as ranges of frame indices; from the first frame by default.
+
+        Raises:
+            ConfigError: The direction is not forward: the rules look ahead in time.
+            InputError: The start does not exist.
+        """
+        if direction != "forward":
+            raise ConfigError(f"expected direction forward with an overseer, got {direction!r}")
+        end = len(source) if isinstance(source, VideoSource) else sys.maxsize
+        start = 0 if start is None else start
+        if not 0 <= start < end:
+            raise InputError(f"expected a start in 0..{end - 1}, got {start}")
+        return [range(start, end if stop is None else min(stop, end))]
+
+    def follow(self, source: FrameStream, frames: range | None = None) -> Iterator[FrameResult]:
+        """Answer the frames of a video or a stream, in order.
+
+        Args:
+            source: What is read.
+            frames: Of `plan`, or the rest of it; by default all.
+
+        Yields:
+            Results whose masks go by class id.
+        """
+        frames = self.plan(source)[0] if frames is None else frames
+        batch_size = self._batch_size or (self.overseer.look_ahead if isinstance(source, VideoSource) else 1)
+        with closing(prefetch(_frames_of(source, frames))) as decoded:
+            for frame in decoded:
+                yield from self._take_in(frame, batch_size)
+        yield from self.finish()
+
+    def push(self, frame: Frame) -> list[FrameResult]:
+        """Take in the next frame of a stream.
+
+        Returns:
+            What can be answered now: nothing at first, then the frame of ``look_ahead - 1`` frames ago (more at once
+            with a ``batch_size`` above 1).
+        """
+        return list(self._take_in(frame, self._batch_size or 1))
+
+    def finish(self) -> list[FrameResult]:
+        """Answer the frames that still wait, at the end of a stream."""
+        self._detect()
+        results = []
+        while self._detected:
+            results.append(self._answer_first())
+        return results
+
+    def save(self, path: str | Path, progress: dict[str, Any] | None = None) -> None:
+        """Write the memory and what the rules remember to a file, with a note on how far things have come."""
+        state = None if self._state is None else asdict(self._state)
+        self.session.save(path, {**(progress or {}), _STATE: json.loads(json.dumps(state))})
+
+    def restore(self, path: str | Path) -> dict[str, Any]:
+        """Go on from what `save` wrote, with the same model, memory, detector and rules.
+
+        Returns:
+            The note that was saved with it.
+
+        Raises:
+            InputError: The file is missing or damaged, or was written without an overseer.
+        """
+        progress = self.session.restore(path)
+        if _STATE not in progress:
+            raise InputError(f"expected the state of a run with an overseer, got {str(path)!r} of a run without")
+        state = progress.pop(_STATE)
+        self._state = None if state is None else from_plain(self.overseer.state_class, state)
+        self._undetected.clear()
+        self._detected.clear()
+        return progress
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    def _take_in(self, frame: Frame, batch_size: int) -> Iterator[FrameResult]:
+        self._undetected.append(frame)
+        if len(self._undetected) >= batch_size:
+            self._detect()
+        while len(self._detected) >= self.overseer.look_ahead:
+            yield self._answer_first()
+
+    def _detect(self) -> None:
+        if not self._undetected:
+            return
+        detections = self.detector.detect(self._undetected)
+        for frame, detection in zip(self._undetected, detections, strict=True):
+            if detection.hw != frame.hw:
+                raise InputError(
+                    f"expected detections of {frame.hw[1]}x{frame.hw[0]} pixels like frame {frame.index}, "
+                    f"got {detection.hw[1]}x{detection.hw[0]}"
+                )
+            self._detected.append((frame, detection))
+        self._undetected = []
+
+    def _answer_first(self) -> FrameResult:
+        """Answer the oldest frame held."""
+        window = [detection for _, detection in self._detected][: self.overseer.look_ahead]
+        frame, _ = self._detected.popleft()
+        result = _by_class(self.session.step(frame))
+        corrections, self._state = self.overseer.review(result, window, self._state)
+        if not corrections:
+            return result
+        for correction in corrections:
+            self._apply(correction, frame.index)
+        # The features of the frame are held: only what follows the encoder runs again.
+        return _by_class(self.session.step(frame))
+
+    def _apply(self, correction: Correction, frame_index: int) -> None:
+        if isinstance(correction, Restart):
+            for object_id in self.session.object_ids:
+                self.session.remove(object_id)
+            for class_id, prompt in correction.prompts.items():
+                self._show(class_id, prompt, frame_index)
+        elif isinstance(correction, Drop):
+            self.session.remove(_object_id(correction.class_id))
+        elif isinstance(correction, Add | Reprompt):
+            self._show(correction.class_id, correction.prompt, frame_index)
+
+    def _show(self, class_id: int, prompt: MaskPrompt | PointPrompt, frame_index: int) -> None:
+        self.session.add_prompt(frame_index, _object_id(class_id), prompt)
+
+
+def _object_id(class_id: int) -> int:
+    return class_id + _FIRST_OBJECT_ID
+
+
+def _by_class(result: FrameResult) -> FrameResult:
+    """A result by class id instead of object id, in ascending order."""
+    order: Sequence[int] = sorted(result.masks)
+    return FrameResult(
+        frame_index=result.frame_index,
+        frame_name=result.frame_name,
+        masks={i - _FIRST_OBJECT_ID: result.masks[i] for i in order},
+        objects={i - _FIRST_OBJECT_ID: result.objects[i] for i in order},
+        logits={i - _FIRST_OBJECT_ID: result.logits[i] for i in order},
+    )
+
+
+def _frames_of(source: FrameStream, frames: range) -> Iterator[Frame]:
+    if isinstance(source, VideoSource):
+        yield from (source[index] for index in frames)
+        return
+    for frame in source:
+        if frame.index >= frames.stop:
+            return
+        if frame.index >= frames.start:
+            yield frame

@@ -1,0 +1,232 @@
+"""SASVi's rules, mended: classes come and go one by one, and what is stable is left alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from surgvos.core.prompts import MaskPrompt
+from surgvos.core.results import FrameResult
+from surgvos.errors import ConfigError
+from surgvos.overseer.corrections import Add, Correction, Drop, Reprompt
+from surgvos.overseer.detection import Detection, SeenClasses
+from surgvos.overseer.published import PublishedSasvi
+
+NUM_SAMPLES = 2**16
+MIN_SAMPLES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedClass:
+    """A class that the tracker follows.
+
+    Attributes:
+        class_id: Its id.
+        shown_at: Frame of its last prompt.
+        num_apart: Frames in a row, up to now, in which tracker and detector disagreed.
+    """
+
+    class_id: int
+    shown_at: int
+    num_apart: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SasviState:
+    """What the rules remember: the classes followed, and the classes seen in the last frames, oldest first."""
+
+    followed: tuple[FollowedClass, ...] = ()
+    history: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sasvi:
+    """Follow a class while the detector sees it, bridge what it misses, and show it again where the two disagree.
+
+    A class enters in the first frame from which it is seen in most of the next frames, and leaves in the first from
+    which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by.
+
+    Reference: SASVi (arXiv 2502.09653), section 2.
+
+    Departs: no segments, and no reset of what is stable; thresholds on scores; entering and leaving have
+    hysteresis; new classes are prompted by their mask; two names of one thing are told apart by score, not by area;
+    a class inside another is followed; nothing waits because something else has just happened
+    (``tests/overseer/test_default_traces.py``; docs/overseer.md compares the two). `published` has the original.
+
+    Attributes:
+        look_ahead: Frames seen before one is decided, the current one included: a stream is answered
+            ``look_ahead - 1`` frames late.
+        min_score: Least score of an instance that counts.
+        min_scores: Class id -> another threshold for that class.
+        enter_hits, enter_frames: A class enters when it is seen in so many of so many frames.
+        leave_frames: A class leaves when it is not seen in so many frames in a row.
+        overlap: Share of both masks from which two classes are two names of one thing.
+        switch_ratio: How much higher than that of a class already followed the scores of another name of the same
+            thing must be to take its place.
+        min_agreement: IoU of tracker and detector below which they disagree.
+        apart_frames: A class is shown again after disagreement in so many frames in a row,
+        rest_frames: but not sooner than so many frames after it was last shown.
+    """
+
+    state_class: ClassVar[type[SasviState]] = SasviState
+
+    look_ahead: int = 10
+    min_score: float = 0.5
+    min_scores: Mapping[int, float] = field(default_factory=dict)
+    enter_hits: int = 4
+    enter_frames: int = 5
+    leave_frames: int = 10
+    overlap: float = 0.70
+    switch_ratio: float = 1.2
+    min_agreement: float = 0.5
+    apart_frames: int = 3
+    rest_frames: int = 25
+
+    def __post_init__(self) -> None:
+        counts = (self.look_ahead, self.leave_frames, self.apart_frames, self.rest_frames)
+        if min(counts) < 1 or not 1 <= self.enter_hits <= self.enter_frames:
+            raise ConfigError(
+                "expected look_ahead, leave_frames, apart_frames and rest_frames of 1 or more, and "
+                f"1 <= enter_hits <= enter_frames, got {', '.join(map(str, counts))}, {self.enter_hits} and "
+                f"{self.enter_frames}"
+            )
+        shares = (self.min_score, *self.min_scores.values(), self.overlap, self.min_agreement)
+        if not all(0 <= share <= 1 for share in shares) or self.overlap == 0 or self.switch_ratio < 1:
+            raise ConfigError(
+                "expected scores, overlap and agreement in [0, 1], overlap above 0 and switch_ratio of 1 or more, "
+                f"got {', '.join(map(str, shares))} and {self.switch_ratio}"
+            )
+
+    @staticmethod
+    def published(*, fill_size_px: int | None = None) -> PublishedSasvi:
+        """The rules as published; see `PublishedSasvi`.
+
+        Args:
+            fill_size_px: 299 with CaDIS, None otherwise.
+        """
+        return PublishedSasvi(fill_size_px=fill_size_px)
+
+    def review(
+        self, result: FrameResult, window: Sequence[Detection], state: SasviState | None
+    ) -> tuple[tuple[Correction, ...], SasviState]:
+        state = state or SasviState()
+        window = [detection.above(self.min_score, self.min_scores) for detection in window]
+        seen = [detection.seen for detection in window]
+        moments = [set(s.ids) for s in seen]
+        followed = {tracked.class_id: tracked for tracked in state.followed}
+
+        left = [i for i in followed if self._has_left(i, moments, state.history)]
+        staying = followed.keys() - left
+        entering = [i for i in seen[0].ids if i not in followed and self._has_entered(i, moments, state.history)]
+        entered, outdone = self._without_doubles(seen, entering, staying)
+
+        index, scene = result.frame_index, _Scene(window[0], {*staying, *entered} - outdone)
+        entered = [i for i in entered if scene.area_px(i)]
+        kept, shown_again = self._compare(result, scene, [followed[i] for i in followed if i in staying - outdone])
+        corrections: list[Correction] = [Drop(i) for i in followed if i in outdone or i in left]
+        corrections += [Reprompt(i, MaskPrompt(scene.mask(i))) for i in shown_again]
+        corrections += [Add(i, MaskPrompt(scene.mask(i))) for i in entered]
+        new = tuple(FollowedClass(i, shown_at=index) for i in entered)
+        return tuple(corrections), SasviState((*kept, *new), self._remember(state.history, seen[0].ids))
+
+    # --- coming and going ----------------------------------------------------------------------------------------
+
+    def _has_entered(self, class_id: int, moments: Sequence[set[int]], history: Sequence[Sequence[int]]) -> bool:
+        num_past = max(0, self.enter_frames - self.look_ahead)
+        past = history[len(history) - min(num_past, len(history)) :]
+        evidence = [class_id in moment for moment in (*past, *moments[: self.enter_frames])]
+        # Where the video begins or ends, a like share of the frames that there are.
+        return sum(evidence) >= math.ceil(self.enter_hits * len(evidence) / self.enter_frames)
+
+    def _has_left(self, class_id: int, moments: Sequence[set[int]], history: Sequence[Sequence[int]]) -> bool:
+        ahead = _num_without(class_id, moments)
+        return ahead > 0 and ahead + _num_without(class_id, history[::-1]) >= self.leave_frames
+
+    def _remember(self, history: tuple[tuple[int, ...], ...], now: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        num_needed = max(self.leave_frames - 1, self.enter_frames - 1)
+        return (*history, now)[-num_needed:] if num_needed else ()
+
+    # --- two names of one thing ----------------------------------------------------------------------------------
+
+    def _without_doubles(
+        self, seen: Sequence[SeenClasses], entering: Sequence[int], staying: set[int]
+    ) -> tuple[list[int], set[int]]:
+        """Classes that enter, and classes followed that they take the place of."""
+        weights = {i: sum(s.score(i) for s in seen) for i in (*staying, *entering)}
+        entered: list[int] = []
+        outdone: set[int] = set()
+        for new in sorted(entering, key=lambda i: (-weights[i], i)):
+            doubles = [i for i in (*staying, *entered) if i not in outdone and self._are_one(seen[0], new, i)]
+            if all(i in staying and weights[new] >= self.switch_ratio * weights[i] for i in doubles):
+                entered.append(new)
+                outdone.update(doubles)
+        return sorted(entered), outdone
+
+    def _are_one(self, seen: SeenClasses, one: int, other: int) -> bool:
+        larger = max(seen.area_px(one), seen.area_px(other))
+        return larger > 0 and seen.overlap_px(one, other) / larger >= self.overlap
+
+    # --- drift ---------------------------------------------------------------------------------------------------
+
+    def _compare(
+        self, result: FrameResult, scene: _Scene, followed: Sequence[FollowedClass]
+    ) -> tuple[list[FollowedClass], list[int]]:
+        """Count disagreement of tracker and detector; the classes to show again are those of the second list."""
+        kept, shown_again = [], []
+        for tracked in followed:
+            i, num_apart = tracked.class_id, tracked.num_apart
+            if i in result.masks and scene.area_px(i):
+                num_apart = num_apart + 1 if scene.iou(i, result.masks[i]) < self.min_agreement else 0
+            if num_apart >= self.apart_frames and result.frame_index - tracked.shown_at >= self.rest_frames:
+                shown_again.append(i)
+                kept.append(FollowedClass(i, shown_at=result.frame_index))
+            else:
+                kept.append(replace(tracked, num_apart=num_apart))
+        return kept, shown_again
+
+
+class _Scene:
+    """A detection without overlap: where several classes are, the smallest lies on top."""
+
+    def __init__(self, detection: Detection, classes: set[int]) -> None:
+        self._detection = detection
+        seen = detection.seen
+        self._regions: dict[int, np.ndarray] = {}
+        free = np.ones(len(detection.sizes_px), dtype=bool)
+        for i in sorted(classes.intersection(seen.ids), key=lambda i: (seen.area_px(i), i)):
+            self._regions[i] = seen.coverage[:, seen.ids.index(i)] & free
+            free &= ~self._regions[i]
+
+    def area_px(self, class_id: int) -> int:
+        """Pixels of a class; 0 where it is not seen or hidden by others."""
+        return int(self._detection.sizes_px[self._regions[class_id]].sum()) if class_id in self._regions else 0
+
+    def mask(self, class_id: int) -> np.ndarray:
+        """Where a class is, bool ``(h, w)``."""
+        return self._detection.mask_of(self._regions[class_id])
+
+    def iou(self, class_id: int, mask: np.ndarray) -> float:
+        """IoU with a tracker's mask, bool ``(h, w)``; of a large mask only every n-th row and column is looked at."""
+        step = max(1, math.isqrt(mask.size // NUM_SAMPLES))
+        inside = self._sampled(mask, slice(None, None, step), slice(None, None, step))
+        if step > 1 and inside.size < MIN_SAMPLES:
+            step = 1
+            x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+            inside = self._sampled(mask, slice(y, y + height), slice(x, x + width))
+        shared = np.count_nonzero(self._regions[class_id][inside]) * step**2
+        union = inside.size * step**2 + self.area_px(class_id) - shared
+        return shared / union if union > 0 else 0.0
+
+    def _sampled(self, mask: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Regions of those of the chosen pixels that lie in the mask."""
+        return self._detection.regions[rows, columns][mask[rows, columns]]
+
+
+def _num_without(class_id: int, moments: Sequence[Sequence[int] | set[int]]) -> int:
+    """Moments from the first one on until the class is seen."""
+    return next((n for n, moment in enumerate(moments) if class_id in moment), len(moments))

@@ -1,0 +1,223 @@
+"""A detector at the side of a tracker: from frames to masks by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surgvos.core import Frame, FrameResult, LabelSpace, MaskPrompt
+from surgvos.errors import ConfigError, InputError
+from surgvos.overseer.corrections import AnyOverseer
+from surgvos.overseer.detection import Detection
+from surgvos.overseer.oversee import OverseenSession
+from surgvos.overseer.sasvi import Sasvi
+from surgvos.tracking.session import Session
+from tracking.fake_model import ColorModel
+
+HW = (48, 64)
+COLORS = {0: (250, 20, 20), 3: (20, 250, 20), 5: (20, 20, 250)}
+Shown = Callable[[int], Sequence[int]]
+
+
+def truth_of(index: int, shown: Sequence[int]) -> dict[int, np.ndarray]:
+    masks = {}
+    for number, class_id in enumerate(COLORS):
+        if class_id in shown:
+            mask = np.zeros(HW, dtype=bool)
+            mask[4 + 14 * number : 14 + 14 * number, index % 40 : index % 40 + 16] = True
+            masks[class_id] = mask
+    return masks
+
+
+class Film:
+    """A video of coloured blocks that move to the right; it counts how often each frame is read."""
+
+    def __init__(self, num_frames: int, shown: Shown) -> None:
+        self.truths = [truth_of(index, shown(index)) for index in range(num_frames)]
+        self.num_read = [0] * num_frames
+
+    def __len__(self) -> int:
+        return len(self.truths)
+
+    def __getitem__(self, index: int) -> Frame:
+        self.num_read[index] += 1
+        image = np.full((*HW, 3), 120, dtype=np.uint8)
+        for class_id, mask in self.truths[index].items():
+            image[mask] = COLORS[class_id]
+        return Frame(index, f"{index:05d}", image)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+
+class FakeDetector:
+    """Sees what the film shows, except in frames where it is told to miss a class."""
+
+    label_space = LabelSpace.from_names(["a", "b", "c", "d", "e"])
+
+    def __init__(self, film: Film, missed: Callable[[int, int], bool] = lambda index, class_id: False) -> None:
+        self.film, self.missed = film, missed
+        self.batches: list[list[int]] = []
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detection]:
+        self.batches.append([frame.index for frame in frames])
+        return [self._detect(frame) for frame in frames]
+
+    def _detect(self, frame: Frame) -> Detection:
+        seen = {i: m for i, m in self.film.truths[frame.index].items() if not self.missed(frame.index, i)}
+        return Detection.from_masks(np.array(list(seen.values()), dtype=bool).reshape(-1, *HW), list(seen))
+
+
+def always(*classes: int) -> Shown:
+    return lambda index: classes
+
+
+def oversee(detector: FakeDetector, overseer: AnyOverseer | None = None, **options: int) -> OverseenSession:
+    return OverseenSession(Session(ColorModel()), detector, overseer, **options)  # type: ignore[arg-type]
+
+
+def assert_equal(result: FrameResult, truth: dict[int, np.ndarray]) -> None:
+    visible = {i: mask for i, mask in result.masks.items() if mask.any()}
+    assert visible.keys() == truth.keys(), f"frame {result.frame_index}"
+    for i, mask in visible.items():
+        assert np.array_equal(mask, truth[i]), f"frame {result.frame_index}, class {i}"
+
+
+@pytest.mark.parametrize(
+    "overseer", [Sasvi(), Sasvi(look_ahead=1), Sasvi.published()], ids=["ahead", "now", "published"]
+)
+def test_every_class_is_answered_by_its_id(overseer: AnyOverseer) -> None:
+    film = Film(60, always(0, 3, 5))
+    results = list(oversee(FakeDetector(film), overseer).follow(film))
+    assert [result.frame_index for result in results] == list(range(60))
+    for result, truth in zip(results, film.truths, strict=True):
+        assert_equal(result, truth)
+        assert result.objects.keys() == result.logits.keys() == result.masks.keys()
+
+
+def test_classes_are_answered_while_they_are_there_and_misses_are_bridged() -> None:
+    film = Film(70, lambda index: (0, 3) if 12 <= index < 45 else (0,))
+    detector = FakeDetector(film, missed=lambda index, i: index % 7 == 3 or (i == 0 and 25 <= index < 30))
+    results = list(oversee(detector).follow(film))
+    assert [3 in result.masks for result in results] == [12 <= index < 45 for index in range(70)]
+    for result in results:
+        assert_equal(result, film.truths[result.frame_index])
+
+
+def test_every_frame_is_read_once_detected_once_and_encoded_once() -> None:
+    film = Film(47, lambda index: (0, 3) if index % 20 < 10 else (0, 5))
+    detector = FakeDetector(film)
+    overseen = oversee(detector)
+    list(overseen.follow(film))
+    assert film.num_read == [1] * 47
+    assert [index for batch in detector.batches for index in batch] == list(range(47))
+    assert max(map(len, detector.batches)) == 10
+    assert overseen.session.model.num_encoded == 47
+
+
+def test_streams_are_answered_with_a_delay_and_alike() -> None:
+    film = Film(40, lambda index: (0, 3) if index >= 15 else (0,))
+    offline = list(oversee(FakeDetector(film)).follow(film))
+    live = oversee(FakeDetector(film))
+    answered = []
+    for frame in film:
+        results = live.push(frame)
+        assert [result.frame_index for result in results] == ([frame.index - 9] if frame.index >= 9 else [])
+        answered += results
+    answered += live.finish()
+    assert len(answered) == 40
+    for one, other in zip(offline, answered, strict=True):
+        assert one.masks.keys() == other.masks.keys()
+        assert all(np.array_equal(one.masks[i], other.masks[i]) for i in one.masks)
+    stream = iter(film)
+    streamed = list(oversee(FakeDetector(film)).follow(OnlyFrames(stream)))
+    assert [sorted(result.masks) for result in streamed] == [sorted(result.masks) for result in offline]
+
+
+class OnlyFrames:
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self.frames = frames
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames
+
+
+def test_without_look_ahead_each_frame_is_answered_at_once() -> None:
+    film = Film(20, always(0))
+    overseen = oversee(FakeDetector(film), Sasvi(look_ahead=1))
+    assert [len(overseen.push(frame)) for frame in film] == [1] * 20
+    assert overseen.finish() == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 25])
+def test_what_is_held_is_bounded(batch_size: int) -> None:
+    film = Film(200, lambda index: (0, 3) if index // 30 % 2 else (0, 5))
+    overseen = oversee(FakeDetector(film), batch_size=batch_size)
+    num_pushed, sizes = 0, []
+    for frame in film:
+        num_pushed += 1
+        for result in overseen.push(frame):
+            assert num_pushed - result.frame_index <= overseen.num_held_frames
+        sizes.append(overseen.nbytes)
+    assert max(sizes[100:]) <= max(sizes[:100])
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+    film = Film(60, lambda index: (0, 3) if 12 <= index < 45 else (0, 5))
+    whole = list(oversee(FakeDetector(film)).follow(film))
+    first = oversee(FakeDetector(film))
+    for result in first.follow(film):
+        if result.frame_index == 30:
+            first.save(tmp_path / "state.safetensors", {"note": 7})
+            break
+    second = oversee(FakeDetector(film))
+    assert second.restore(tmp_path / "state.safetensors") == {"note": 7}
+    rest = list(second.follow(film, range(31, 60)))
+    for one, other in zip(whole[31:], rest, strict=True):
+        assert one.frame_index == other.frame_index
+        assert one.masks.keys() == other.masks.keys()
+        assert all(np.array_equal(one.masks[i], other.masks[i]) for i in one.masks)
+
+
+def test_parts_of_a_video_can_be_overseen() -> None:
+    film = Film(40, always(0, 5))
+    overseen = oversee(FakeDetector(film))
+    (frames,) = overseen.plan(film, start=10, stop=30)
+    assert [result.frame_index for result in overseen.follow(film, frames)] == list(range(10, 30))
+    assert film.num_read == [0] * 10 + [1] * 20 + [0] * 10
+
+
+def test_an_empty_scene_is_answered_with_nothing() -> None:
+    film = Film(12, always())
+    for overseer in (Sasvi(), Sasvi.published()):
+        assert [result.masks for result in oversee(FakeDetector(film), overseer).follow(film)] == [{}] * 12
+
+
+def test_what_cannot_be_overseen_is_refused(tmp_path: Path) -> None:
+    film = Film(5, always(0))
+    with pytest.raises(ConfigError, match="expected direction forward with an overseer, got 'both'"):
+        oversee(FakeDetector(film)).plan(film, direction="both")
+    with pytest.raises(InputError, match=r"expected a start in 0\.\.4, got 5"):
+        oversee(FakeDetector(film)).plan(film, start=5)
+    with pytest.raises(ConfigError, match="batch_size of 1 or more"):
+        oversee(FakeDetector(film), batch_size=0)
+    session = Session(ColorModel())
+    session.add_prompt(0, 1, MaskPrompt(np.ones(HW, dtype=bool)))
+    session.save(tmp_path / "state.safetensors")
+    with pytest.raises(InputError, match="expected a session without prompts"):
+        OverseenSession(session, FakeDetector(film))
+    with pytest.raises(InputError, match="expected the state of a run with an overseer"):
+        oversee(FakeDetector(film)).restore(tmp_path / "state.safetensors")
+
+
+def test_detections_of_another_size_are_refused() -> None:
+    class Blurred(FakeDetector):
+        def _detect(self, frame: Frame) -> Detection:
+            return Detection.from_label_map(np.zeros((10, 10), dtype=np.uint8))
+
+    film = Film(3, always(0))
+    with pytest.raises(InputError, match="expected detections of 64x48 pixels like frame 0, got 10x10"):
+        list(oversee(Blurred(film)).follow(film))
