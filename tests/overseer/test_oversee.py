@@ -156,9 +156,8 @@ def test_without_look_ahead_each_frame_is_answered_at_once() -> None:
 def test_what_is_held_is_bounded(batch_size: int) -> None:
     film = Film(200, lambda index: (0, 3) if index // 30 % 2 else (0, 5))
     overseen = oversee(FakeDetector(film), batch_size=batch_size)
-    num_pushed, sizes = 0, []
-    for frame in film:
-        num_pushed += 1
+    sizes = []
+    for num_pushed, frame in enumerate(film, start=1):
         for result in overseen.push(frame):
             assert num_pushed - result.frame_index <= overseen.num_held_frames
         sizes.append(overseen.nbytes)
