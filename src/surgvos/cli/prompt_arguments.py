@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from surgvos.core.masks import RunLength, decode_run_length, label_map_to_masks
+from surgvos.core.masks import RunLength, decode_run_length, encode_run_length, label_map_to_masks
 from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+from surgvos.data.prompt_protocols import PlacedPrompt
 from surgvos.errors import InputError
+from surgvos.io.files import replacing
 from surgvos.io.masks import read_binary_mask, read_label_map
-
-PlacedPrompt = tuple[int, int, Prompt]
-"""Frame index, object id, prompt."""
 
 _MASK = re.compile(r"(?:(\d+)@)?(\d+):(.+)")
 _PLACED = re.compile(r"(\d+)@(\d+):(.+)")
@@ -48,15 +47,19 @@ def parse_box(text: str) -> PlacedPrompt:
     return frame, object_id, BoxPrompt(_numbers("--box", text, rest.split(","), 4))
 
 
-def read_prompt_file(path: str | Path) -> list[PlacedPrompt]:
+def read_prompt_file(path: str | Path, video: str | None = None) -> list[PlacedPrompt]:
     """Read a JSON list of prompts.
 
     Each is ``{"frame": 0, "object": 1, ...}`` with one or more of ``"points": [[x, y], ...]`` (and ``"labels":
     [1, 0, ...]``), ``"box": [x0, y0, x1, y1]``, and ``"mask"``: a file beside the JSON, or uncompressed COCO run
-    lengths.
+    lengths. ``"video"`` may say which video it belongs to.
+
+    Args:
+        path: The file.
+        video: Name of the video that is about to be prompted; None does not compare.
 
     Raises:
-        InputError: The file is missing or not of this form.
+        InputError: The file is missing, not of this form, or of another video.
     """
     path = Path(path)
     try:
@@ -65,7 +68,34 @@ def read_prompt_file(path: str | Path) -> list[PlacedPrompt]:
         raise InputError(f"expected a JSON list of prompts, got {str(path)!r} ({error})") from error
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise InputError(f"expected a JSON list of prompts in {str(path)!r}, got something else")
+    others = {str(item["video"]) for item in listed if "video" in item} - {video}
+    if video is not None and others:
+        raise InputError(f"expected prompts of video {video!r} in {str(path)!r}, got those of {min(others)!r}")
     return [placed for item in listed for placed in _read_item(item, path)]
+
+
+def write_prompt_file(path: Path, placed: Sequence[PlacedPrompt], video: str) -> None:
+    """Write prompts so that `read_prompt_file` gives exactly these, whole or not at all.
+
+    Raises:
+        SurgvosError: The disk is full or the folder not writable.
+    """
+    lines = (json.dumps({"video": video, **describe_prompt(*prompt)}) for prompt in placed)
+    text = "[\n" + ",\n".join(lines) + "\n]\n"
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def describe_prompt(frame_index: int, object_id: int, prompt: Prompt) -> dict[str, Any]:
+    """A prompt as `read_prompt_file` takes it."""
+    described: dict[str, Any] = {"frame": frame_index, "object": object_id}
+    if isinstance(prompt, MaskPrompt):
+        described["mask"] = encode_run_length(prompt.mask)
+    if isinstance(prompt, BoxPrompt):
+        described["box"] = prompt.box_xyxy.tolist()
+    if isinstance(prompt, PointPrompt):
+        described |= {"points": prompt.points_xy.tolist(), "labels": prompt.labels.tolist()}
+    return described
 
 
 def _read_item(item: dict[str, Any], path: Path) -> Iterator[PlacedPrompt]:
