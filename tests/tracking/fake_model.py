@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surgvos.models.interface import EncodedMemory, ImageFeatures, MaskPrediction, MemoryBatch, PromptBatch
+from surgvos.models.interface import (
+    EncodedMemory,
+    ImageFeatures,
+    MaskPrediction,
+    MemoryBatch,
+    PromptBatch,
+    TextFeatures,
+)
+from surgvos.tracking.features import normalize_images
 
 
 class ColorModel(nn.Module):
@@ -51,3 +62,74 @@ class ColorModel(nn.Module):
     def _prediction(self, logits: Tensor) -> MaskPrediction:
         visible = (logits > 0).flatten(1).any(dim=1).float() * 20 - 10
         return MaskPrediction(logits, torch.ones(len(logits), 1), visible, torch.zeros(len(logits), 1, 4))
+
+
+class PhraseModel(ColorModel):
+    """Also finds what is called by a colour's name; how certain it is can be scripted.
+
+    Attributes:
+        colors: Phrase -> RGB.
+        scores: (phrase, frame) -> (presence, predicted IoU), where it is not (0.99, 0.9) for a visible colour and
+            (0.01, 0.1) for another one. Frames are told by their number: see `numbered`.
+        looks: What was asked: (frame, earlier frames, phrases) of every call.
+        spoken: What was said while objects were followed: (phrases or None) of every call.
+    """
+
+    num_previous = 2
+
+    def __init__(self, colors: dict[str, tuple[int, int, int]]) -> None:
+        super().__init__()
+        self.colors = colors
+        self.scores: dict[tuple[str, int], tuple[float, float]] = {}
+        self.looks: list[tuple[int, list[int], list[str]]] = []
+        self.spoken: list[list[str] | None] = []
+        self.num_encoded_texts = 0
+
+    def encode_text(self, phrases: Sequence[str]) -> TextFeatures:
+        self.num_encoded_texts += len(phrases)
+        length = max(len(phrase.split()) for phrase in phrases)
+        is_token = torch.tensor([[i < len(phrase.split()) for i in range(length)] for phrase in phrases])
+        pooled = torch.tensor([[float(list(self.colors).index(phrase))] for phrase in phrases])
+        return TextFeatures(torch.ones(len(phrases), length, 1) * is_token[..., None], is_token, pooled)
+
+    def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
+        phrases = self._phrases(text.pooled)
+        assert text.is_token.sum(dim=1).tolist() == [len(phrase.split()) for phrase in phrases]
+        frame = number_of(features)
+        self.looks.append((frame, [number_of(earlier) for earlier in previous], phrases))
+        colors = normalize_images(
+            torch.tensor([self.colors[phrase] for phrase in phrases], dtype=torch.uint8)[:, :, None, None]
+        )
+        found = self._prediction(10 - 40 * (features.levels[0] - colors).abs().amax(dim=1, keepdim=True))
+        scores = torch.tensor(
+            [
+                self.scores.get((phrase, frame), (0.99, 0.9) if logit > 0 else (0.01, 0.1))
+                for phrase, logit in zip(phrases, found.presence_logits, strict=True)
+            ]
+        )
+        return MaskPrediction(found.logits, scores[:, 1:], scores[:, 0].logit(), found.pointers)
+
+    def decode(
+        self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
+    ) -> MaskPrediction:
+        said = prompts is not None and prompts.text is not None
+        self.spoken.append(self._phrases(prompts.text) if said else None)  # type: ignore[union-attr, arg-type]
+        return super().decode(features, conditioned, prompts, multimask=multimask)
+
+    def _phrases(self, pooled: Tensor) -> list[str]:
+        return [list(self.colors)[int(index)] for index in pooled[:, 0]]
+
+
+def numbered(image: np.ndarray, index: int) -> np.ndarray:
+    """Write a frame's number into its first pixel, for `PhraseModel` to read."""
+    image[0, 0] = (index % 256, index // 256, 0)
+    return image
+
+
+def number_of(features: ImageFeatures) -> int:
+    """The number that `numbered` wrote."""
+    zero, one = normalize_images(torch.tensor([0, 1], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 1, 1))[
+        :, :, 0, 0
+    ]
+    low, high, _ = ((features.levels[0][0, :, 0, 0] - zero) / (one - zero)).round().int().tolist()
+    return low + 256 * high

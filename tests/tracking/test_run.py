@@ -191,7 +191,7 @@ def test_state_round_trip_keeps_shared_tensors_shared(tmp_path: Path) -> None:
     shared = one.prompted[3].features
     one.prompted[3], two.prompted[3] = (replace(bank.prompted[3], keys=shared) for bank in (one, two))
     session.save(tmp_path / "state.safetensors", {"note": 7})
-    objects, progress = load_objects(tmp_path / "state.safetensors", session.model.anchor.device)
+    objects, _, progress = load_objects(tmp_path / "state.safetensors", session.model.anchor.device)
     assert progress == {"note": 7}
     assert [o.object_id for o in objects] == [1, 2]
     assert objects[0].bank.prompted[3].keys is objects[1].bank.prompted[3].keys

@@ -235,7 +235,9 @@ def test_misuse_is_told_in_one_sentence(session: Session) -> None:
         session.add_prompt(0, 0, PointPrompt((1, 1)))
     with pytest.raises(InputError, match="frame index >= 0, got -1"):
         session.add_prompt(-1, 1, PointPrompt((1, 1)))
-    with pytest.raises(InputError, match="got a phrase"):
+    with pytest.raises(
+        InputError, match=r"got a phrase .'the grasper'., which this model cannot read; try a model that can"
+    ):
         session.add_prompt(0, 1, TextPrompt("the grasper"))
     assert session.object_ids == ()
     session.add_prompt(99, 1, PointPrompt((1, 1)))

@@ -44,6 +44,22 @@ def masks_to_label_map(masks: Mapping[int, np.ndarray], image_hw: tuple[int, int
     return label_map
 
 
+def amend_label_map(label_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Paint some objects of a label map anew; the others keep their pixels.
+
+    Args:
+        label_map: Integers ``(h, w)``; not written to.
+        masks: Object id (>= 1) -> bool ``(h, w)``; empty masks take an object out.
+
+    Example:
+        >>> amend_label_map(np.array([[1, 2, 2, 0]]), {2: np.array([[True, False, True, True]])}).tolist()
+        [[1, 0, 2, 2]]
+    """
+    others = np.where(np.isin(label_map, list(masks)), 0, label_map)
+    painted = masks_to_label_map(masks, (label_map.shape[0], label_map.shape[1]))
+    return np.where(others > 0, others, painted)
+
+
 def label_map_to_masks(label_map: np.ndarray, ignore: int | None = None) -> dict[int, np.ndarray]:
     """Split a label map into one boolean mask per id, in ascending order, background (0) left out.
 

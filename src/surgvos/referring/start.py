@@ -88,7 +88,7 @@ class CredibleStart:
     def anchors(self, run: Run) -> Run:
         if len(run) < self.window or self._mean_overlap(run) < self.min_overlap:
             return ()
-        best = sorted(run[::-1], key=lambda sighting: -sighting.iou)[: self.num_anchors]
+        best = sorted(run, key=lambda sighting: sighting.iou)[-self.num_anchors :]
         return tuple(sighting for sighting in run if sighting in best)
 
     def _mean_overlap(self, run: Run) -> float:

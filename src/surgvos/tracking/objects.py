@@ -13,6 +13,7 @@ from surgvos.core.results import Phase
 from surgvos.errors import InputError
 from surgvos.memory.bank import MemoryBank
 from surgvos.models.interface import PromptBatch
+from surgvos.referring.search import Search
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +41,7 @@ class FramePrompts:
                 points_xy=np.concatenate((self.points_xy, prompt.points_xy)),
                 labels=np.concatenate((self.labels, prompt.labels)),
             )
-        raise InputError(
-            "expected a point, box or mask prompt, got a phrase; this session has no referrer to look for it"
-        )
+        raise InputError("expected a point, box or mask prompt, got a phrase, which is looked for and not shown")
 
     def check_fit(self, image_hw: tuple[int, int]) -> None:
         """Raise `InputError` where something lies outside the image."""
@@ -88,6 +87,8 @@ class TrackedObject:
         bank: What is remembered of it.
         pending: Frame index -> prompts waiting for that frame.
         applied: Frame index -> prompts already answered; kept so that further clicks add to them.
+        phrases: Frame index -> phrases waiting for that frame.
+        search: How far the search by its phrases has come; None for an object without one.
         first_followed, last_followed: Ends of the stretch of frames followed so far, or None.
     """
 
@@ -96,15 +97,72 @@ class TrackedObject:
     bank: MemoryBank = field(default_factory=MemoryBank)
     pending: dict[int, FramePrompts] = field(default_factory=dict)
     applied: dict[int, FramePrompts] = field(default_factory=dict)
+    phrases: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    search: Search | None = None
     first_followed: int | None = None
     last_followed: int | None = None
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a phrase of it is being looked for."""
+        return self.search is not None and self.search.is_on
+
+    @property
+    def was_never_found(self) -> bool:
+        """Whether phrases were looked for, and nothing was ever followed."""
+        return self.search is not None and self.bank.is_empty
+
+    @property
+    def all_phrases(self) -> tuple[str, ...]:
+        """What it is called, and will be."""
+        said = () if self.search is None else self.search.phrases
+        return (*said, *(phrase for phrases in self.phrases.values() for phrase in phrases))
+
+    @property
+    def prompted_frames(self) -> tuple[int, ...]:
+        """Frames for which something was shown or said, or from which it was followed."""
+        asked = () if self.search is None else (self.search.asked_at,)
+        return (*self.pending, *self.phrases, *self.bank.prompted, *asked)
+
+    @property
+    def answered_from(self) -> int:
+        """The first frame in which it is answered while time runs forward; 0 where nothing is known of it yet."""
+        if self.search is not None and self.bank.is_empty:
+            return self.search.asked_at
+        return min(self.bank.prompted, default=0)
 
     def add(self, frame_index: int, prompt: Prompt) -> None:
         """Queue a prompt for a frame."""
         if isinstance(prompt, TextPrompt):
-            FramePrompts().plus(prompt)
+            self.phrases[frame_index] = (*self.phrases.get(frame_index, ()), prompt.phrase)
+            if self.bank.is_empty:
+                self.phase = Phase.SEARCHING
+            return
         before = self.pending.get(frame_index) or self.applied.get(frame_index) or FramePrompts()
         self.pending[frame_index] = before.plus(prompt)
+
+    def take_phrases(self, frame_index: int) -> None:
+        """Begin to look for the phrases that wait for this frame; an object that is followed stays followed."""
+        phrases = self.phrases.pop(frame_index, ())
+        if not phrases:
+            return
+        if self.search is None:
+            self.search = Search((), asked_at=frame_index, is_on=self.bank.is_empty)
+        self.search.add(phrases)
+
+    def take_searched_frames(self) -> range:
+        """Frames that passed until it was found first; empty when asked again."""
+        if self.search is None or self.search.unconfirmed is None:
+            return range(0)
+        first, stop = self.search.unconfirmed
+        self.search.unconfirmed = None
+        return range(first, stop)
+
+    def storages(self) -> dict[int, int]:
+        """Address -> bytes of every distinct storage that it keeps alive."""
+        candidates = () if self.search is None else self.search.candidates
+        held = [tensor.untyped_storage() for candidate in candidates for tensor in candidate.entry.tensors()]
+        return self.bank.storages() | {storage.data_ptr(): storage.nbytes() for storage in held}
 
     def followed(self, frame_index: int) -> bool:
         """Whether the object has been followed over this frame."""
@@ -123,3 +181,5 @@ class TrackedObject:
         self.applied[frame_index] = self.pending.pop(frame_index)
         for index in [i for i in self.applied if i not in self.bank.prompted]:
             del self.applied[index]
+        if self.search is not None and self.search.is_on:
+            self.search.end(frame_index, frame_index)

@@ -1,8 +1,8 @@
 """A whole video through a session into a folder, surviving kills.
 
-The folder holds ``masks/<frame>.png``, ``frames.jsonl``, ``run.json`` and, if asked for, ``overlay.mp4``. While the
-run goes on it also holds ``resume.safetensors``: the memory at a frame up to which everything is on disk. A resumed
-run goes on from there and writes the same files as one that was never stopped.
+The folder holds ``masks/<frame>.png``, or ``masks/<object, as 001>/<frame>.png``, ``frames.jsonl``, ``run.json`` and,
+if asked for, ``overlay.mp4``. While the run goes on it also holds ``resume.safetensors``: the memory at a frame up to
+which everything is on disk. A resumed run goes on from there and writes the same files as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surgvos.core.frame import Frame, FrameStream, VideoSource
-from surgvos.core.masks import masks_to_label_map
+from surgvos.core.masks import amend_label_map, masks_to_label_map
+from surgvos.core.results import FrameResult, ObjectResult
 from surgvos.errors import InputError
-from surgvos.io.masks import MaskWriter, read_mask_folder
+from surgvos.io.masks import MaskWriter, read_label_map, read_mask_folder
 from surgvos.io.overlay import OverlayWriter, draw_overlay, render_overlay
 from surgvos.io.results import FrameLog, read_frame_log, write_json_atomic
-from surgvos.tracking.session import Direction, Session
+from surgvos.tracking.passes import Direction, Pass
+from surgvos.tracking.session import Session
 
 MASKS, FRAMES, OVERLAY, RUN, RESUME = "masks", "frames.jsonl", "overlay.mp4", "run.json", "resume.safetensors"
 READ_AHEAD_FRAMES = 16
@@ -53,6 +57,8 @@ class RunSettings:
     Attributes:
         direction: See `Session.propagate`.
         start, stop: The same.
+        per_object: Write a file per object and frame, so that objects may overlap; an object has files from its first
+            prompt on.
         overlay: Write ``overlay.mp4``.
         fps: Of the overlay.
         checkpoint_seconds: Time from one resumable point to the next: what a kill costs at most. Not counted in
@@ -62,6 +68,7 @@ class RunSettings:
     direction: Direction = "forward"
     start: int | None = None
     stop: int | None = None
+    per_object: bool = False
     overlay: bool = False
     fps: float = 25.0
     checkpoint_seconds: float = 10.0
@@ -119,11 +126,13 @@ class _Run:
     def do(self, *, resume: bool) -> RunSummary:
         """Do all passes that are left, then finish."""
         started = time.perf_counter()
-        passes = self._go_on() if resume and (self.out / RUN).exists() else self._begin()
-        if not self.live:
-            self.num_frames_in_all = self.num_frames + sum(len(frames) for frames in passes)
-        for number, frames in enumerate(passes):
-            self._follow(frames, passes[number + 1 :])
+        run = self._go_on() if resume and (self.out / RUN).exists() else self._begin()
+        while run is not None:
+            if not self.live:
+                self.num_frames_in_all = self.num_frames + run.num_frames
+            self._follow(run)
+            run = self.session.plan_after(self.source, run, self.settings.direction)
+            self._save(run)
         if self.settings.overlay and not self.live:
             self._render_overlay()
         seconds = time.perf_counter() - started
@@ -132,7 +141,7 @@ class _Run:
         (self.out / RESUME).unlink(missing_ok=True)
         return RunSummary(self.num_frames, seconds, done_now)
 
-    def _begin(self) -> list[range]:
+    def _begin(self) -> Pass:
         if self._holds_results():
             raise InputError(
                 f"expected an empty output folder, got {str(self.out)!r} with results in it; "
@@ -152,8 +161,8 @@ class _Run:
         log = self.out / FRAMES
         return (self.out / MASKS).exists() or (log.exists() and log.stat().st_size > 0)
 
-    def _go_on(self) -> list[range]:
-        """The passes that a stopped run has left."""
+    def _go_on(self) -> Pass | None:
+        """What a stopped run has left of its pass; None when it was at its end."""
         before = json.loads((self.out / RUN).read_text(encoding="utf-8"))
         if before["record"] != self.record:
             names = self.record.keys() | before["record"].keys()
@@ -166,21 +175,21 @@ class _Run:
             raise InputError("expected a video file or a folder to resume, got a live stream, which cannot be rewound")
         if before["status"] == "done":
             self.num_frames = self.num_frames_before = before["num_frames"]
-            return []
+            return None
         if not (self.out / RESUME).exists():
             self._cut_log(0)
             return self.session.plan(self.source, self.settings.start, self.settings.stop, self.settings.direction)
         progress = self.session.restore(self.out / RESUME)
         self.num_frames = self.num_frames_before = progress["num_frames"]
         self._cut_log(self.num_frames)
-        return [range(*bounds) for bounds in progress["passes"]]
+        return None if progress["left"] is None else Pass.from_plain(progress["left"])
 
-    def _follow(self, frames: range, later: list[range]) -> None:
+    def _follow(self, run: Pass) -> None:
         """One pass. Whatever ends it, what is answered is on disk and can be resumed."""
-        left = frames
+        left = run
         with FrameLog(self.out / FRAMES, resume=True) as log, ExitStack() as stack:
             source = _remembering(self.source)
-            results = self.session.follow(source, frames)
+            results = self.session.follow(source, run)
             overlay: OverlayWriter | None = None
             masks = stack.enter_context(MaskWriter(self.out / MASKS))
             try:
@@ -191,32 +200,47 @@ class _Run:
                             OverlayWriter(self.out / OVERLAY, self.settings.fps, frame.hw)
                         )
                         overlay.write(draw_overlay(frame.image, result.masks, result.objects))
-                    masks.write(result.frame_name, masks_to_label_map(result.masks, frame.hw))
+                    if self.settings.per_object:
+                        masks.write_per_object(result.frame_name, result.masks)
+                    else:
+                        masks.write(result.frame_name, self._label_map(result, frame.hw, run))
                     log.write(result, frame.time_s)
-                    left = range(result.frame_index + frames.step, frames.stop, frames.step)
+                    left = run.behind(result.frame_index)
                     self._count()
                     if time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
                         masks.flush()
-                        self._save([left, *later])
+                        self._save(left)
             except KeyboardInterrupt:
                 masks.flush()
-                self._save([left, *later])
+                self._save(left)
                 raise
-        self._save(later)
+
+    def _label_map(self, result: FrameResult, image_hw: tuple[int, int], run: Pass) -> np.ndarray:
+        """All objects of a frame in one map, with those that an earlier pass wrote."""
+        path = self.out / MASKS / f"{result.frame_name}.png"
+        if run.within is None or not path.exists():
+            return masks_to_label_map(result.masks, image_hw)
+        return amend_label_map(read_label_map(path), result.masks)
 
     def _count(self) -> None:
         self.num_frames += 1
         if self.progress is not None:
             self.progress(self.num_frames, self.num_frames_in_all)
 
-    def _save(self, passes: list[range]) -> None:
+    def _save(self, left: Pass | None) -> None:
         if not self.live:
-            left = [(frames.start, frames.stop, frames.step) for frames in passes]
-            self.session.save(self.out / RESUME, {"num_frames": self.num_frames, "passes": left})
+            plain = None if left is None else left.to_plain()
+            self.session.save(self.out / RESUME, {"num_frames": self.num_frames, "left": plain})
             self.saved_at = time.monotonic()
 
     def _write_record(self, status: str, **more: Any) -> None:
         content = {"status": status, "num_frames": self.num_frames, **more, "record": self.record}
+        searches = {i: tracked.search for i, tracked in self.session.objects.items() if tracked.search is not None}
+        if searches and status == "done":
+            content["searched"] = {
+                str(object_id): {"phrases": search.phrases, "found_at": search.found_at}
+                for object_id, search in searches.items()
+            }
         write_json_atomic(self.out / RUN, content)
 
     def _cut_log(self, num_frames: int) -> None:
@@ -226,10 +250,10 @@ class _Run:
         path.write_bytes(b"".join(kept))
 
     def _render_overlay(self) -> None:
-        objects = {
-            record.name: {object_id: known.result for object_id, known in record.objects.items()}
-            for record in read_frame_log(self.out / FRAMES)
-        }
+        objects: dict[str, dict[int, ObjectResult]] = {}
+        for record in read_frame_log(self.out / FRAMES):
+            found = {object_id: known.result for object_id, known in record.objects.items()}
+            objects.setdefault(record.name, {}).update(found)
         render_overlay(
             self.source,
             read_mask_folder(self.out / MASKS),

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from surgvos.core.frame import Frame, FrameStream, VideoSource
-from surgvos.core.prompts import Prompt
-from surgvos.core.results import FrameResult, ObjectResult, Phase
-from surgvos.errors import ConfigError, InputError
+from surgvos.core.prompts import Prompt, TextPrompt
+from surgvos.core.results import FrameResult, Phase
+from surgvos.errors import InputError
 from surgvos.io.video import prefetch
 from surgvos.memory import MemoryBank, MemoryEntry, MemoryPolicy, MemoryQuery, policy_by_name
-from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, VideoModel
+from surgvos.models.interface import ImageFeatures, PromptBatch, VideoModel
+from surgvos.referring.referrer import reads_phrases
+from surgvos.tracking.answers import Answer, answer_of, frame_result
 from surgvos.tracking.features import FeatureCache
 from surgvos.tracking.objects import TrackedObject
-from surgvos.tracking.postprocess import fill_holes, to_masks, to_video_size
+from surgvos.tracking.passes import Direction, Pass, first_pass, frames_of, pass_after
+from surgvos.tracking.searching import Searcher, SearchOptions
 from surgvos.tracking.state import load_objects, save_objects
-from surgvos.tracking.step import encode_entries, stack_prompts, track_objects
+from surgvos.tracking.step import TrackingStep, encode_entries, stack_prompts, track_objects
 
 PREVIOUS_LOGIT_LIMIT = 32.0
-
-Direction = Literal["forward", "backward", "both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +47,6 @@ class SessionOptions:
     as_published: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
-    """One object's mask logits ``(h, w)`` in one frame, and what is said of them."""
-
-    logits: Tensor
-    result: ObjectResult
-
-
 class Session:
     """Follow prompted objects through one video. A new video wants a new session.
 
@@ -62,6 +54,7 @@ class Session:
         model: Of `surgvos.load_model`.
         memory: A policy, or the name of one with its default settings.
         options: See `SessionOptions`.
+        search: See `SearchOptions`; for models that read phrases.
 
     Example::
 
@@ -76,10 +69,13 @@ class Session:
         model: VideoModel,
         memory: MemoryPolicy | str = "recent",
         options: SessionOptions | None = None,
+        search: SearchOptions | None = None,
     ) -> None:
         self.model = model
         self.policy = policy_by_name(memory, model.num_recent) if isinstance(memory, str) else memory
         self.options = options or SessionOptions()
+        self.search_options = search or SearchOptions()
+        self._searcher = Searcher(model, self.search_options) if reads_phrases(model) else None
         self._features = FeatureCache(model)
         self._objects: dict[int, TrackedObject] = {}
         self._video_hw: tuple[int, int] | None = None
@@ -99,7 +95,9 @@ class Session:
         """Bytes of everything that the session keeps for later frames; does not grow with the video."""
         storages = self._features.storages()
         for tracked in self._objects.values():
-            storages |= tracked.bank.storages()
+            storages |= tracked.storages()
+        if self._searcher is not None:
+            storages |= self._searcher.referrer.storages()
         return sum(storages.values())
 
     def add_prompt(self, frame_index: int, object_id: int, prompt: Prompt) -> None:
@@ -108,13 +106,20 @@ class Session:
         Several prompts of one object in one frame add up: see `FramePrompts`. A prompt on an object that is
         already remembered is a correction: it reads the memory and starts from the mask predicted without it.
 
+        A phrase is looked for from its frame on, until the object is found or shown; several phrases of one object
+        compete in every frame. An object that is followed already stays followed, and the phrase is looked for once
+        it is lost.
+
         Raises:
-            InputError: The frame index or the object id is out of range, or the prompt is a phrase.
+            InputError: The frame index or the object id is out of range, or the prompt is a phrase and the model
+                cannot read it.
         """
         if frame_index < 0:
             raise InputError(f"expected a frame index >= 0, got {frame_index}")
         if not 1 <= object_id <= 65535:
             raise InputError(f"expected an object id in 1..65535, got {object_id}")
+        if isinstance(prompt, TextPrompt):
+            self._check_phrase(prompt.phrase)
         tracked = self._objects.get(object_id) or TrackedObject(object_id)
         tracked.add(frame_index, prompt)
         self._objects[object_id] = tracked
@@ -128,6 +133,8 @@ class Session:
         if object_id not in self._objects:
             raise InputError(f"expected one of the objects {list(self._objects)}, got {object_id}")
         del self._objects[object_id]
+        if self._searcher is not None:
+            self._searcher.referrer.keep_texts({phrase for o in self._objects.values() for phrase in o.all_phrases})
 
     def step(self, frame: Frame) -> FrameResult:
         """Take in the next frame of a stream and answer it.
@@ -135,16 +142,25 @@ class Session:
         Raises:
             InputError: The frame has another size than the ones before, or a prompt does not fit it.
         """
-        return self._advance(frame, MemoryQuery(frame.index, 1))
+        return self._advance(frame, MemoryQuery(frame.index, 1), list(self._objects.values()))
 
     def preview(self, frame: Frame) -> FrameResult:
         """Answer the prompts waiting for this frame, and follow nothing: what an annotator sees after a click.
 
-        The result holds the objects that have a prompt in this frame.
+        The result holds the objects that have a prompt in this frame. A phrase shows what it would find here; the
+        search for it begins when the frame is passed.
         """
+        query = MemoryQuery(frame.index, 1)
+        objects = list(self._objects.values())
         with self._inference():
-            answers = self._apply_prompts(frame, MemoryQuery(frame.index, 1))
-            answers = self._answered_before(frame.index) | answers
+            answers = self._answered_before(frame.index, objects) | self._apply_prompts(frame, query, objects)
+            said = {
+                tracked.object_id: tracked.phrases[frame.index]
+                for tracked in objects
+                if frame.index in tracked.phrases and tracked.bank.is_empty
+            }
+            if self._searcher is not None and said:
+                answers |= self._searcher.peek(self._features_of(frame), query, said)
             return self._result(frame, answers)
 
     def propagate(
@@ -160,17 +176,25 @@ class Session:
             source: A stream, or a `VideoSource` where the start is not its first frame or time runs backward.
             start: First frame; by default the first prompted one (the last one for ``backward``).
             stop: First frame, in the direction of travel, that is no longer processed; by default all are.
-            direction: ``both`` runs forward from the start to the end, then backward from just before the start.
+            direction: ``both`` runs forward from the start to the end, and then backward to the first frame, where it
+                answers each object in the frames before the one from which it was known going forward, and in no
+                others.
+
+        Yields:
+            A result per frame of each pass. A frame may be passed twice, for different objects, or for an object
+            whose mask was not confirmed before (`SearchOptions.fill_searched`): what a later result says of an
+            object adds to, or replaces, what an earlier one of the same frame said of it, and of no other.
 
         Raises:
             InputError: There is no prompt, a prompt lies on a frame that does not exist, or the stream cannot be
                 read in this order.
         """
-        passes = self.plan(source, start, stop, direction)
+        run: Pass | None = self.plan(source, start, stop, direction)
         if self.options.as_published:
             self._apply_all_prompts(source)
-        for frames in passes:
-            yield from self.follow(source, frames)
+        while run is not None:
+            yield from self.follow(source, run)
+            run = self.plan_after(source, run, direction)
 
     def plan(
         self,
@@ -178,37 +202,42 @@ class Session:
         start: int | None = None,
         stop: int | None = None,
         direction: Direction = "forward",
-    ) -> list[range]:
-        """The passes over a video that `propagate` makes, as ranges of frame indices; see there.
+    ) -> Pass:
+        """The pass over a video that `propagate` begins with; see there."""
+        return first_pass(self._objects.values(), source, start, stop, direction)
 
-        A stream without a length gets a range without an end.
+    def plan_after(self, source: FrameStream, done: Pass, direction: Direction = "forward") -> Pass | None:
+        """The pass that `propagate` makes after another one, or None when all is answered.
+
+        A stream cannot be rewound: what it left open stays open.
         """
-        if direction not in ("forward", "backward", "both"):
-            raise ConfigError(f"expected direction forward, backward or both, got {direction!r}")
-        if direction == "both" and stop is not None:
-            raise ConfigError("expected no stop with direction both, got one; try forward and backward separately")
-        start = self._start(source, start, direction)
-        end = len(source) if isinstance(source, VideoSource) else sys.maxsize
-        if direction == "backward":
-            return [range(start, -1 if stop is None else max(stop, -1), -1)]
-        forward = range(start, end if stop is None else min(stop, end))
-        return [forward] if direction == "forward" else [forward, range(start - 1, -1, -1)]
+        if not isinstance(source, VideoSource):
+            return None
+        return pass_after(
+            self._objects.values(),
+            done,
+            to_start=direction == "both" and done.within is None,
+            fill_searched=self.search_options.fill_searched,
+        )
 
-    def follow(self, source: FrameStream, frames: range) -> Iterator[FrameResult]:
-        """Follow the objects over one pass of `plan`, or over the rest of one."""
-        direction: Literal[1, -1] = 1 if frames.step > 0 else -1
+    def follow(self, source: FrameStream, run: Pass) -> Iterator[FrameResult]:
+        """Follow the objects over one pass, or over the rest of one."""
         last_index = -1
-        with closing(prefetch(_frames(source, frames))) as decoded:
+        with closing(prefetch(frames_of(source, run))) as decoded:
             for frame in decoded:
                 last_index = frame.index
-                yield self._advance(frame, MemoryQuery(frame.index, direction))
-        waiting = [i for tracked in self._objects.values() for i in tracked.pending if i in frames and i > last_index]
-        if direction == 1 and waiting:
+                objects = [o for i, o in self._objects.items() if run.answers(i, frame.index)]
+                query = MemoryQuery(frame.index, run.direction)
+                yield self._advance(frame, query, objects, fills_in=run.within is not None)
+        prompted = [i for tracked in self._objects.values() for i in (*tracked.pending, *tracked.phrases)]
+        waiting = [i for i in prompted if i in run.frames and i > last_index]
+        if run.direction == 1 and run.within is None and waiting:
             raise InputError(f"expected prompts on frames 0..{last_index}, got one on frame {min(waiting)}")
 
     def save(self, path: str | Path, progress: dict[str, Any] | None = None) -> None:
         """Write the memory of all objects to a safetensors file, with a note on how far things have come."""
-        save_objects(path, self._objects.values(), progress or {})
+        previous = [] if self._searcher is None else self._searcher.referrer.previous
+        save_objects(path, self._objects.values(), previous, progress or {})
 
     def restore(self, path: str | Path) -> dict[str, Any]:
         """Go on from what `save` wrote, with the same model and policy.
@@ -219,25 +248,13 @@ class Session:
         Raises:
             InputError: The file is missing or damaged.
         """
-        objects, progress = load_objects(path, self._device)
+        objects, previous, progress = load_objects(path, self._device)
         self._objects = {tracked.object_id: tracked for tracked in objects}
+        if self._searcher is not None:
+            self._searcher.referrer.previous = previous
         return progress
 
     # --- running -----------------------------------------------------------------------------------------------
-
-    def _start(self, source: FrameStream, start: int | None, direction: Direction) -> int:
-        prompted = [i for tracked in self._objects.values() for i in (*tracked.pending, *tracked.bank.prompted)]
-        if not prompted:
-            raise InputError("expected at least one prompt before propagating, got none; try add_prompt first")
-        if isinstance(source, VideoSource):
-            last = len(source) - 1
-            if max(prompted) > last:
-                raise InputError(f"expected prompts on frames 0..{last}, got one on frame {max(prompted)}")
-            if start is not None and not 0 <= start <= last:
-                raise InputError(f"expected a start in 0..{last}, got {start}")
-        if start is not None:
-            return start
-        return max(prompted) if direction == "backward" else min(prompted)
 
     def _apply_all_prompts(self, source: FrameStream) -> None:
         if not isinstance(source, VideoSource):
@@ -245,14 +262,33 @@ class Session:
         for index in sorted({i for tracked in self._objects.values() for i in tracked.pending}):
             self.preview(source[index])
 
-    def _advance(self, frame: Frame, query: MemoryQuery) -> FrameResult:
+    def _advance(
+        self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject], *, fills_in: bool = False
+    ) -> FrameResult:
+        """Answer objects in one frame.
+
+        Args:
+            frame: The frame.
+            query: The moment.
+            objects: Of this session.
+            fills_in: Whether the pass goes back over what others left open: whoever is remembered is followed there,
+                also while it is looked for elsewhere.
+        """
         with self._inference():
-            answers = self._apply_prompts(frame, query)
-            answers |= {i: a for i, a in self._answered_before(frame.index).items() if i not in answers}
-            answers |= self._follow(frame, query, [o for i, o in self._objects.items() if i not in answers])
+            for tracked in objects:
+                tracked.take_phrases(frame.index)
+            answers = self._answered_before(frame.index, objects) | self._apply_prompts(frame, query, objects)
+            rest = [tracked for tracked in objects if tracked.object_id not in answers]
+            searched = [o for o in rest if o.is_searched and (o.bank.is_empty or not fills_in)]
+            followed = [o for o in rest if not o.bank.is_empty and o not in searched]
+            answers |= self._follow(frame, query, followed, may_lose=not fills_in)
+            for object_id in answers:
+                self._objects[object_id].mark_followed(frame.index)
+            if self._searcher is not None and searched:
+                taken = [answer.logits for answer in answers.values()]
+                answers |= self._searcher.search(self._features_of(frame), query, searched, self.policy, taken)
             for object_id, answer in answers.items():
                 self._objects[object_id].phase = answer.result.phase
-                self._objects[object_id].mark_followed(frame.index)
             return self._result(frame, answers)
 
     def _inference(self) -> ExitStack:
@@ -269,21 +305,32 @@ class Session:
 
     # --- one frame ---------------------------------------------------------------------------------------------
 
-    def _follow(self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject]) -> dict[int, _Answer]:
+    def _follow(
+        self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject], *, may_lose: bool
+    ) -> dict[int, Answer]:
         """Follow objects that are remembered into this frame."""
-        objects = [tracked for tracked in objects if not tracked.bank.is_empty]
-        if not objects:
-            return {}
-        features = self._features_of(frame)
-        step = track_objects(self.model, features, [o.bank for o in objects], self.policy, query)
-        entries = encode_entries(self.model, features, step.best, frame.index, prompted=False)
-        for tracked, entry in zip(objects, entries, strict=True):
-            self.policy.admit(tracked.bank, entry, query)
-        return _answers(objects, step.best, entries, step.attended_frames())
+        answers: dict[int, Answer] = {}
+        with_phrase = [tracked for tracked in objects if tracked.search is not None]
+        for members in (with_phrase, [tracked for tracked in objects if tracked.search is None]):
+            if not members:
+                continue
+            features = self._features_of(frame)
+            banks = [tracked.bank for tracked in members]
+            step = track_objects(self.model, features, banks, self.policy, query, self._spoken(members))
+            entries = encode_entries(self.model, features, step.best, frame.index, prompted=False)
+            for tracked, entry in zip(members, entries, strict=True):
+                self.policy.admit(tracked.bank, entry, query)
+            found = _answers(members, step, entries)
+            for tracked, entry in zip(members, entries, strict=True):
+                if may_lose and self._searcher is not None and self._searcher.note_followed(tracked, entry):
+                    answer = found[tracked.object_id]
+                    found[tracked.object_id] = replace(answer, result=replace(answer.result, phase=Phase.LOST))
+            answers |= found
+        return answers
 
-    def _apply_prompts(self, frame: Frame, query: MemoryQuery) -> dict[int, _Answer]:
+    def _apply_prompts(self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject]) -> dict[int, Answer]:
         """Answer the prompts that wait for this frame; objects whose prompts are alike share one call."""
-        waiting = [tracked for tracked in self._objects.values() if frame.index in tracked.pending]
+        waiting = [tracked for tracked in objects if frame.index in tracked.pending]
         if not waiting:
             return {}
         features = self._features_of(frame)
@@ -292,13 +339,14 @@ class Session:
         for tracked in waiting:
             prompts = tracked.pending[frame.index]
             prompts.check_fit(frame.hw)
-            batch = prompts.to_batch(frame.hw, input_hw, self._device)
+            batch = replace(prompts.to_batch(frame.hw, input_hw, self._device), text=self._text_of(tracked))
             corrects = batch.mask is None and self._is_correction(tracked, frame.index)
             if corrects:
                 batch = replace(batch, previous_logits=self._previous_logits(tracked, features, query))
-            groups.setdefault((batch.num_points, batch.mask is None, corrects), []).append((tracked, batch))
-        answers: dict[int, _Answer] = {}
-        for (_, _, corrects), members in groups.items():
+            kind = (batch.num_points, batch.mask is None, batch.text is None, corrects)
+            groups.setdefault(kind, []).append((tracked, batch))
+        answers: dict[int, Answer] = {}
+        for (*_, corrects), members in groups.items():
             answers |= self._answer_prompts(features, query, members, corrects=corrects)
         return answers
 
@@ -309,7 +357,7 @@ class Session:
         members: Sequence[tuple[TrackedObject, PromptBatch]],
         *,
         corrects: bool,
-    ) -> dict[int, _Answer]:
+    ) -> dict[int, Answer]:
         objects = [tracked for tracked, _ in members]
         prompts = stack_prompts([batch for _, batch in members])
         banks = [tracked.bank if corrects else MemoryBank() for tracked in objects]
@@ -321,7 +369,7 @@ class Session:
                 continue
             self.policy.admit(tracked.bank, entry, query)
             tracked.settle(query.frame_index)
-        return _answers(objects, step.best, entries, step.attended_frames())
+        return _answers(objects, step, entries)
 
     def _is_correction(self, tracked: TrackedObject, frame_index: int) -> bool:
         if self.options.as_published:
@@ -334,16 +382,41 @@ class Session:
         if entry is not None and entry.logits is not None:
             logits = entry.logits[None, None]
         else:
-            logits = track_objects(self.model, features, [tracked.bank], self.policy, query).best.logits
+            spoken = self._spoken([tracked])
+            logits = track_objects(self.model, features, [tracked.bank], self.policy, query, spoken).best.logits
         return logits.float().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
 
-    def _answered_before(self, frame_index: int) -> dict[int, _Answer]:
+    def _text_of(self, tracked: TrackedObject) -> Tensor | None:
+        """What an object is called, in one vector ``(1, C)``, or None."""
+        if tracked.search is None or self._searcher is None:
+            return None
+        return self._searcher.referrer.text(tracked.search.followed_phrase).pooled
+
+    def _spoken(self, objects: Sequence[TrackedObject]) -> PromptBatch | None:
+        """The prompts with which objects are followed: what they are called, where they were called something."""
+        texts = [text for text in map(self._text_of, objects) if text is not None]
+        if not texts:
+            return None
+        nowhere = torch.zeros(len(texts), 0, 2, device=self._device)
+        return PromptBatch(nowhere, torch.zeros_like(nowhere[..., 0], dtype=torch.int64), text=torch.cat(texts))
+
+    def _check_phrase(self, phrase: str) -> None:
+        """Raise `InputError` where the model cannot read a phrase."""
+        if self._searcher is None:
+            raise InputError(
+                f"expected a point, box or mask prompt, got a phrase ({phrase!r}), which this model cannot read; "
+                "try a model that can, such as ReSurgSAM2's, or show the object"
+            )
+        with self._inference():
+            self._searcher.referrer.text(phrase)
+
+    def _answered_before(self, frame_index: int, objects: Sequence[TrackedObject]) -> dict[int, Answer]:
         """Prompted frames that are passed again give the same answer."""
         answers = {}
-        for object_id, tracked in self._objects.items():
+        for tracked in objects:
             entry = tracked.bank.prompted.get(frame_index)
             if entry is not None and entry.logits is not None:
-                answers[object_id] = _Answer(entry.logits, _object_result(entry, ()))
+                answers[tracked.object_id] = answer_of(entry.logits, entry)
         return answers
 
     def _features_of(self, frame: Frame) -> ImageFeatures:
@@ -357,50 +430,19 @@ class Session:
             )
         return self._features.get(frame)
 
-    def _result(self, frame: Frame, answers: dict[int, _Answer]) -> FrameResult:
-        order = [object_id for object_id in self._objects if object_id in answers]
-        if not order:
-            return FrameResult(frame.index, frame.name, {}, {}, {})
-        logits = torch.stack([answers[object_id].logits for object_id in order]).float()
-        video = to_video_size(fill_holes(logits, self.options.fill_hole_area_px), frame.hw)
-        masks = to_masks(video, non_overlap=self.options.non_overlap).cpu().numpy()
-        low = logits.cpu().numpy()
-        return FrameResult(
-            frame_index=frame.index,
-            frame_name=frame.name,
-            masks={object_id: masks[slot] for slot, object_id in enumerate(order)},
-            objects={object_id: answers[object_id].result for object_id in order},
-            logits={object_id: low[slot] for slot, object_id in enumerate(order)},
+    def _result(self, frame: Frame, answers: dict[int, Answer]) -> FrameResult:
+        in_order = {object_id: answers[object_id] for object_id in self._objects if object_id in answers}
+        return frame_result(
+            frame,
+            in_order,
+            non_overlap=self.options.non_overlap,
+            fill_hole_area_px=self.options.fill_hole_area_px,
         )
 
 
-def _frames(source: FrameStream, frames: range) -> Iterator[Frame]:
-    """Frames of a source in the order asked for; a plain stream is read from where it stands."""
-    if isinstance(source, VideoSource):
-        for index in frames:
-            yield source[index]
-        return
-    if frames.step < 0:
-        raise InputError("expected a video whose frames can be read in any order to run backward, got a stream")
-    for frame in source:
-        if frame.index >= frames.stop:
-            return
-        if frame.index >= frames.start:
-            yield frame
-
-
-def _object_result(entry: MemoryEntry, attended: tuple[int, ...]) -> ObjectResult:
-    phase = Phase.TRACKING if entry.presence > 0.5 else Phase.ABSENT
-    return ObjectResult(phase, entry.presence, entry.iou, entry.prompted, attended)
-
-
-def _answers(
-    objects: Sequence[TrackedObject],
-    best: MaskPrediction,
-    entries: Sequence[MemoryEntry],
-    attended: Sequence[tuple[int, ...]],
-) -> dict[int, _Answer]:
+def _answers(objects: Sequence[TrackedObject], step: TrackingStep, entries: Sequence[MemoryEntry]) -> dict[int, Answer]:
+    attended = step.attended_frames()
     return {
-        tracked.object_id: _Answer(best.logits[slot, 0], _object_result(entries[slot], attended[slot]))
+        tracked.object_id: answer_of(step.best.logits[slot, 0], entries[slot], attended[slot])
         for slot, tracked in enumerate(objects)
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from surgvos.errors import InputError
 from surgvos.io.files import replacing
 from surgvos.memory.bank import MemoryBank
 from surgvos.memory.entry import MemoryEntry
+from surgvos.models.interface import ImageFeatures
+from surgvos.referring.search import Candidate, Search
+from surgvos.referring.start import Sighting
 from surgvos.tracking.objects import FramePrompts, TrackedObject
 
-FORMAT = "surgvos-session-1"
+FORMAT = "surgvos-session-2"
+
+PreviousFrames = Sequence[tuple[int, ImageFeatures]]
+"""Frames that were looked at last in a search, newest first, with their features."""
 
 
 class _TensorTable:
@@ -41,23 +48,32 @@ class _TensorTable:
         return self._names[id(tensor)][0]
 
 
-def save_objects(path: str | Path, objects: Iterable[TrackedObject], progress: dict[str, Any]) -> None:
+def save_objects(
+    path: str | Path, objects: Iterable[TrackedObject], previous: PreviousFrames, progress: dict[str, Any]
+) -> None:
     """Write objects with their memory, and how far the run has come; whole or not at all.
 
     Args:
         path: A safetensors file.
         objects: Of a session.
+        previous: The frames that its search looked at last.
         progress: JSON values, given back by `load_objects`.
     """
     table = _TensorTable()
     described = [_describe_object(tracked, table) for tracked in objects]
-    metadata = {"format": FORMAT, "objects": json.dumps(described), "progress": json.dumps(progress)}
+    looked_at = [_describe_features(index, features, table) for index, features in previous]
+    metadata = {
+        "format": FORMAT,
+        "objects": json.dumps(described),
+        "previous": json.dumps(looked_at),
+        "progress": json.dumps(progress),
+    }
     with replacing(Path(path)) as part:
         save_file(table.tensors, part, metadata=metadata)
 
 
-def load_objects(path: str | Path, device: torch.device) -> tuple[list[TrackedObject], dict[str, Any]]:
-    """Read what `save_objects` wrote.
+def load_objects(path: str | Path, device: torch.device) -> tuple[list[TrackedObject], PreviousFrames, dict[str, Any]]:
+    """Read what `save_objects` wrote: objects, frames looked at last, and how far the run had come.
 
     Raises:
         InputError: The file is missing, damaged, or something else.
@@ -72,7 +88,8 @@ def load_objects(path: str | Path, device: torch.device) -> tuple[list[TrackedOb
     except (OSError, SafetensorError) as error:
         raise InputError(f"expected the state of a run, got {str(path)!r} ({error}); try without --resume") from error
     objects = [_restore_object(described, tensors) for described in json.loads(metadata["objects"])]
-    return objects, json.loads(metadata["progress"])
+    previous = [_restore_features(described, tensors) for described in json.loads(metadata["previous"])]
+    return objects, previous, json.loads(metadata["progress"])
 
 
 def _describe_object(tracked: TrackedObject, table: _TensorTable) -> dict[str, Any]:
@@ -84,6 +101,8 @@ def _describe_object(tracked: TrackedObject, table: _TensorTable) -> dict[str, A
         "last_followed": tracked.last_followed,
         "pending": {i: _describe_prompts(p, table) for i, p in tracked.pending.items()},
         "applied": {i: _describe_prompts(p, table) for i, p in tracked.applied.items()},
+        "phrases": tracked.phrases,
+        "search": None if tracked.search is None else _describe_search(tracked.search, table),
         "prompted": [_describe_entry(entry, table) for entry in bank.prompted.values()],
         "recent": [_describe_entry(entry, table) for entry in bank.recent.values()],
         "candidates": [_describe_entry(entry, table) for entry in bank.candidates],
@@ -103,9 +122,52 @@ def _restore_object(described: dict[str, Any], tensors: dict[str | None, Tensor]
         bank=MemoryBank(by_frame["prompted"], by_frame["recent"], tiers["candidates"], by_frame["long_term"]),
         pending={int(i): _restore_prompts(p, tensors) for i, p in described["pending"].items()},
         applied={int(i): _restore_prompts(p, tensors) for i, p in described["applied"].items()},
+        phrases={int(i): tuple(phrases) for i, phrases in described["phrases"].items()},
+        search=None if described["search"] is None else _restore_search(described["search"], tensors),
         first_followed=described["first_followed"],
         last_followed=described["last_followed"],
     )
+
+
+def _describe_search(search: Search, table: _TensorTable) -> dict[str, Any]:
+    described = {name.name: getattr(search, name.name) for name in fields(search)}
+    described["candidates"] = [
+        {**asdict(one.sighting), "entry": _describe_entry(one.entry, table), "phrase": one.phrase}
+        for one in search.candidates
+    ]
+    return described
+
+
+def _restore_search(described: dict[str, Any], tensors: dict[str | None, Tensor]) -> Search:
+    candidates = []
+    for one in described["candidates"]:
+        entry, phrase = _restore_entry(one.pop("entry"), tensors), one.pop("phrase")
+        candidates.append(Candidate(Sighting(**one), entry, phrase))
+    searched = described["unconfirmed"]
+    return Search(
+        **{
+            **described,
+            "phrases": tuple(described["phrases"]),
+            "candidates": tuple(candidates),
+            "unconfirmed": None if searched is None else (searched[0], searched[1]),
+        }
+    )
+
+
+def _describe_features(frame_index: int, features: ImageFeatures, table: _TensorTable) -> dict[str, Any]:
+    return {
+        "frame_index": frame_index,
+        "levels": [table.name_of(level) for level in features.levels],
+        "memory_key": table.name_of(features.memory_key),
+        # The order of sums depends on how a map lies in memory, and with it the last bits.
+        "channels_last": not features.levels[-1].is_contiguous(),
+    }
+
+
+def _restore_features(described: dict[str, Any], tensors: dict[str | None, Tensor]) -> tuple[int, ImageFeatures]:
+    layout = torch.channels_last if described["channels_last"] else torch.contiguous_format
+    levels = tuple(tensors[name].contiguous(memory_format=layout) for name in described["levels"])
+    return described["frame_index"], ImageFeatures(levels, tensors.get(described["memory_key"]))
 
 
 def _describe_entry(entry: MemoryEntry, table: _TensorTable) -> dict[str, Any]:
