@@ -12,8 +12,9 @@ from models.test_checkpoints import TOY
 from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.checkpoints import save_model
 from surgvos.models.devices import resolve_device, resolve_dtype
-from surgvos.models.registry import ZOO, load_model, model_names
+from surgvos.models.registry import load_model, model_names
 from surgvos.models.sam2 import Sam2Model
+from surgvos.models.zoo import ZOO
 
 
 @pytest.fixture

@@ -15,29 +15,44 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="List, fetch
 
 @app.command("list")
 def list_models() -> None:
-    """List the models by name: those in the box, and those that are fetched on first use."""
-    from surgvos.models.registry import ZOO, bundled_weights, cached_weights
+    """List the models by name: those in the box, those fetched on first use, and those fetched by hand."""
+    from surgvos.models.registry import bundled_weights
+    from surgvos.models.zoo import ZOO
 
     rows = [(name, "Apache-2.0", f"in the box, {_megabytes(path)}") for name, path in sorted(bundled_weights().items())]
     for name, entry in ZOO.items():
-        cached = cached_weights(entry)
-        where = f"fetched, {_megabytes(cached)}" if cached else f"on first use, from {entry.repository}"
+        cached = entry.cached()
+        where = f"fetched, {_megabytes(cached)}" if cached else entry.origin
         rows.append((name, entry.licence, where))
     for name, licence, where in rows:
         typer.echo(f"{name:<24}{licence:<13}{where}")
 
 
 @app.command()
-def get(name: Annotated[str, typer.Argument(help="As in: surgvos models list")]) -> None:
+def get(
+    name: Annotated[str, typer.Argument(help="As in: surgvos models list")],
+    from_: Annotated[Path | None, typer.Option("--from", help="A file that you fetched by hand.")] = None,
+) -> None:
     """Fetch a model's weights, so that later runs need no network, and print where they are.
 
+    Some authors keep weights where only a person can fetch them; --from takes in what you fetched.
+
     \b
-    Example:
+    Examples:
       surgvos models get sam2.1-hiera-small
+      surgvos models get surgical-sam2.1-endo18 --from sam2.1_hiera_s_endo18.pth
     """
     from surgvos.models.registry import find_weights
+    from surgvos.models.zoo import ZOO, HandEntry
 
-    typer.echo(find_weights(name))
+    if from_ is None:
+        typer.echo(find_weights(name))
+        return
+    entry = ZOO.get(name)
+    if not isinstance(entry, HandEntry):
+        by_hand = ", ".join(known for known, found in ZOO.items() if isinstance(found, HandEntry))
+        raise InputError(f"expected --from for a model that is fetched by hand ({by_hand}), got {name!r}")
+    typer.echo(entry.take_in(from_))
 
 
 @app.command()
@@ -77,18 +92,23 @@ def info(model: Annotated[str, typer.Argument(help="A model's name, its weights 
 def convert(
     source: Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth or .safetensors.")],
     target: Annotated[Path, typer.Argument(help="A new file ending in .safetensors.")],
+    image_size: Annotated[
+        int | None, typer.Option(min=32, help="Input size of a SAM 2 model, which no checkpoint of it tells.")
+    ] = None,
 ) -> None:
     """Rewrite a checkpoint as safetensors that hold their configuration; float32, checked on the way.
 
     \b
-    Example:
+    Examples:
       surgvos models convert sam2.1_hiera_tiny.pt sam2.1-hiera-tiny.safetensors
+      surgvos models convert my_finetuned_small.pth mine.safetensors --image-size 512
     """
-    from surgvos.models.checkpoints import load_checkpoint, save_model
+    from surgvos.models.checkpoints import save_model
+    from surgvos.models.registry import load_network
 
     if target.exists():
         raise InputError(f"expected a new file, got {target}, which exists; try another name")
-    save_model(target, load_checkpoint(source))
+    save_model(target, load_network(source, image_size))
     typer.echo(f"{target} ({_megabytes(target)})")
 
 

@@ -83,7 +83,7 @@ def save_model(path: str | Path, model: nn.Module) -> None:
     assert not isinstance(config, type)
     metadata = {"family": family_name(model), "config": json.dumps(asdict(config)), "format": "pt"}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    _write_atomically(path, save(state, metadata))
+    write_atomically(path, save(state, metadata))
 
 
 def cast_matmul_weights(model: nn.Module, dtype: torch.dtype) -> None:
@@ -197,7 +197,8 @@ def _as_float32(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:

@@ -9,7 +9,6 @@ Example:
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -21,45 +20,13 @@ from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.checkpoints import cast_matmul_weights, load_checkpoint
 from surgvos.models.devices import resolve_device, resolve_dtype
 from surgvos.models.interface import VideoModel
+from surgvos.models.zoo import ZOO, published_image_size
 
 _ENDINGS = (".safetensors", ".pt", ".pth")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZooEntry:
-    """Published weights.
-
-    Attributes:
-        repository: On the Hugging Face hub.
-        file_name: In it.
-        licence: Of the weights.
-    """
-
-    repository: str
-    file_name: str
-    licence: str = "Apache-2.0"
-
-    @property
-    def address(self) -> str:
-        """Where the file can be fetched by hand."""
-        return f"https://huggingface.co/{self.repository}/resolve/main/{self.file_name}"
-
-
-def _published(version: str, size: str) -> ZooEntry:
-    file_name = f"{version}_hiera_{size.replace('-', '_')}.pt"
-    return ZooEntry(repository=f"facebook/{version}-hiera-{size}", file_name=file_name)
-
-
-ZOO: dict[str, ZooEntry] = {
-    f"{version}-hiera-{size}": _published(version, size)
-    for version in ("sam2.1", "sam2")
-    for size in ("tiny", "small", "base-plus", "large")
-}
-"""Weights that are fetched on first use, by name."""
-
-
 def model_names() -> list[str]:
-    """Names that `load_model` knows: those of the models in the box, then those that are fetched."""
+    """Names that `load_model` knows: those of the models in the box, then the published ones."""
     return [*sorted(bundled_weights()), *ZOO]
 
 
@@ -85,7 +52,17 @@ def load_model(
     """
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where)
-    return place(load_checkpoint(find_weights(name), image_size=image_size), where, precision)
+    return place(load_network(find_weights(name), image_size), where, precision)
+
+
+def load_network(path: Path, image_size: int | None = None) -> nn.Module:
+    """Load a weights file as `load_checkpoint` does, with the input size that its published name stands for.
+
+    Args:
+        path: The file.
+        image_size: Input size instead of the model's own.
+    """
+    return load_checkpoint(path, image_size=image_size or published_image_size(path))
 
 
 def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> VideoModel:
@@ -113,7 +90,7 @@ def find_weights(name: str | Path) -> Path:
     if str(name) in bundled:
         return bundled[str(name)]
     if str(name) in ZOO:
-        return _fetch(ZOO[str(name)])
+        return ZOO[str(name)].fetch()
     nearest = difflib.get_close_matches(str(name), model_names(), n=1, cutoff=0.0)
     raise ConfigError(f"expected the name of a model or a weights file, got {str(name)!r}, try {nearest[0]!r}")
 
@@ -139,27 +116,5 @@ def bundled_sha256() -> dict[str, str]:
     return {Path(line.split()[1]).stem: line.split()[0] for line in lines}
 
 
-def cached_weights(entry: ZooEntry) -> Path | None:
-    """Where published weights were put when they were fetched, or None; asks no network."""
-    import huggingface_hub
-
-    found = huggingface_hub.try_to_load_from_cache(entry.repository, entry.file_name)
-    return Path(found) if isinstance(found, str) else None
-
-
 def _bundle() -> Path:
     return Path(str(files("surgvos.weights")))
-
-
-def _fetch(entry: ZooEntry) -> Path:
-    """Fetch a file from the hub, or find it where it was put when fetched before."""
-    import huggingface_hub
-
-    try:
-        return Path(huggingface_hub.hf_hub_download(repo_id=entry.repository, filename=entry.file_name))
-    except Exception as error:  # networks fail in many ways
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(
-            f"expected to fetch {entry.file_name} from {entry.repository}, got {type(error).__name__}: {reason}, "
-            f"try again online, or fetch {entry.address} and give its path"
-        ) from error
