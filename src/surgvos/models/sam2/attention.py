@@ -33,12 +33,19 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, inner_dim)
         self.out_proj = nn.Linear(inner_dim, dim)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend from ``(B, Nq, dim)`` to ``(B, Nk, dim)``; a batch of 1 on either side is shared."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attend from ``(B, Nq, dim)`` to ``(B, Nk, dim)``; a batch of 1 on either side is shared.
+
+        Args:
+            query: What attends.
+            key: What is attended to.
+            value: What is read of it.
+            bias: Added to the scores, ``(B, 1, 1, Nk)`` or broadcastable to it, or None.
+        """
         q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)
         num_objects = max(q.shape[0], k.shape[0])
         q, k, v = (self._split_heads(x).expand(num_objects, -1, -1, -1) for x in (q, k, v))
-        return self.out_proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.out_proj(attend(q, k, v, bias=bias).transpose(1, 2).flatten(2))
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -104,13 +104,23 @@ class Sam2Model(nn.Module):
         """Predict masks. ``prompts`` None means: follow what ``conditioned`` remembers."""
         if prompts is not None and prompts.mask is not None:
             return self._adopt_mask(features, prompts.mask)
+        sparse, dense = self._encode_prompts(prompts, (conditioned.shape[-2], conditioned.shape[-1]))
+        return self._predict(features, conditioned, sparse, dense, multimask=multimask)
+
+    def _encode_prompts(self, prompts: PromptBatch | None, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Turn prompts into what the decoder takes: tokens, and a map for the grid."""
         encoder = self.sam_prompt_encoder
-        grid_hw = (conditioned.shape[-2], conditioned.shape[-1])
         sparse, dense = encoder.no_points(), encoder.no_mask()
         if prompts is not None:
             sparse = encoder.encode_points(prompts.points_xy, prompts.labels, (16 * grid_hw[0], 16 * grid_hw[1]))
             if prompts.previous_logits is not None:
                 dense = encoder.encode_mask(prompts.previous_logits, grid_hw)
+        return sparse, dense
+
+    def _predict(
+        self, features: ImageFeatures, conditioned: Tensor, sparse: Tensor, dense: Tensor, *, multimask: bool
+    ) -> MaskPrediction:
+        """Decode, and say of absent objects that they are absent."""
         decoded = self._run_decoder(features, conditioned, sparse, dense, multimask=multimask)
         present = decoded.presence_logits > 0
         logits = decoded.logits
