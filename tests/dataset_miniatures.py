@@ -6,16 +6,19 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from surgvos.core import object_palette
 from surgvos.data.dataset import DataSet, Part, seq_names
 from surgvos.data.endovis17 import EndoVis17
 from surgvos.data.endovis18 import SCENE, EndoVis18
+from surgvos.data.endovis_vos import VosEndoVis17, VosEndoVis18
+from surgvos.data.ref_endovis import RefEndoVis17, RefEndoVis18
 
 Files = dict[str, bytes]
 """Relative name -> content: a download, unpacked."""
@@ -132,9 +135,167 @@ def endovis18() -> DataSet:
     )
 
 
+def object_map(ids: Sequence[int], shift_px: int, *, mode: str = "P") -> bytes:
+    """A square per object, side by side, as a palette or a grey PNG."""
+    pixels = np.zeros((1024, 1280), np.uint8)
+    for place, object_id in enumerate(ids):
+        pixels[300:400, shift_px + 150 * place : shift_px + 150 * place + 100] = object_id
+    image = Image.fromarray(pixels)
+    if mode == "P":
+        image.putpalette(object_palette().ravel().tolist())
+    buffer = io.BytesIO()
+    image.save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()
+
+
+@lru_cache
+def vos_endovis17_files() -> Files:
+    """Masks of 9 with the challenge's frames, and of training sequence 2, which is not known of it, with JPEGs."""
+    files: Files = {}
+    masks = {0: object_map((2, 4), 100), 1: object_map((2, 4, 6), 110)}
+    for index, mask in masks.items():
+        files[f"instrument_9_10_testing/instrument_dataset_9/left_frames/frame{index:03d}.png"] = frame(
+            index, (1080, 1920)
+        )
+        files[f"VOS-Endovis17/VOS-Endovis17/valid/Annotations/seq_9/{index:05d}.png"] = mask
+        files[f"VOS-Endovis17/VOS-Endovis17/valid/VOS/Annotations_vos_instrument/seq_9/{index:05d}.png"] = mask
+        picture = io.BytesIO()
+        Image.open(io.BytesIO(frame(index, (1024, 1280)))).save(picture, format="jpeg")
+        files[f"VOS-Endovis17/VOS-Endovis17/train/JPEGImages/seq_2/{index:05d}.jpg"] = picture.getvalue()
+        files[f"VOS-Endovis17/VOS-Endovis17/train/Annotations/seq_2/{index:05d}.png"] = object_map((1,), 50, mode="L")
+    return files
+
+
+def vos_endovis17() -> DataSet:
+    return VosEndoVis17(parts=(Part("holdout", "valid", seq_names(9), range(NUM_TEST)),))
+
+
+def frames18(*numbers: int) -> Files:
+    """Frames of the challenge, as released."""
+    return {
+        f"miccai_challenge_2018_release_1/seq_{number}/left_frames/frame{index:03d}.png": frame(
+            10 * number + index, (1024, 1280)
+        )
+        for number in numbers
+        for index in range(NUM_TRAIN)
+    }
+
+
+@lru_cache
+def vos_endovis18_files() -> Files:
+    """Masks of 3 and 5, without prompts, and the challenge's frames."""
+    files = frames18(3, 5)
+    for index in range(NUM_TRAIN):
+        for folder, number in (("train", 3), ("valid", 5)):
+            ids = (1, 7) if index == 1 else (1,)
+            files[f"VOS-Endovis18/{folder}/Annotations/seq_{number}/{index:05d}.png"] = object_map(ids, 90 + 10 * index)
+    return files
+
+
+def vos_endovis18() -> DataSet:
+    return VosEndoVis18(
+        parts=(
+            Part("train", "train", seq_names(3), range(NUM_TRAIN)),
+            Part("valid", "valid", seq_names(5), range(NUM_TRAIN)),
+        )
+    )
+
+
+def meta_file(categories: Mapping[int, str], frames: Mapping[int, Mapping[int, tuple[int, int, bool]]]) -> bytes:
+    """A ``Meta/seq_<n>.json``: (action, location, unique) of each object in each frame."""
+    plain = {
+        "info": {"category": {str(i): name for i, name in categories.items()}},
+        "frames": {
+            f"{number:05d}": {
+                str(i): {"action": action, "location": location, "unique": unique}
+                for i, (action, location, unique) in objects.items()
+            }
+            for number, objects in frames.items()
+        },
+    }
+    return json.dumps(plain).encode()
+
+
+def expressions_file(expressions: Mapping[str, Sequence[tuple[str, int]]], frames: Sequence[int]) -> bytes:
+    """A ``meta_expressions.json``: (phrase, object id) of each video."""
+    videos = {
+        video: {
+            "frames": [f"{number:05d}" for number in frames],
+            "expressions": {str(n): {"exp": text, "obj_id": str(i)} for n, (text, i) in enumerate(found)},
+            "first_frame": {str(i): 0 for _, i in found},
+        }
+        for video, found in expressions.items()
+    }
+    return json.dumps({"videos": videos}).encode()
+
+
+@lru_cache
+def ref_endovis17_files() -> Files:
+    """Training sequence 9, whose tools are swapped, and validation sequence 2 across its training and test part."""
+    files: Files = {}
+    for number, archive, indices in (
+        (9, "instrument_9_10_testing", range(NUM_TRAIN)),
+        (2, "instrument_1_4_training", (223, 224)),
+        (2, "instrument_1_4_testing", (225, 226)),
+    ):
+        for index in indices:
+            name = f"{archive}/instrument_dataset_{number}/left_frames/frame{index:03d}.png"
+            files[name] = frame(number + index, (1080, 1920))
+            folder = "train" if number == 9 else "valid"
+            ids = (2, 4) if number == 9 else (1, 2)
+            files[f"Ref-Endovis17/{folder}/Annotations/seq_{number}/{index:05d}.png"] = object_map(ids, 200 + index)
+    doing = {0: {2: (1, 4, True), 4: (6, 6, False)}, 1: {2: (1, 4, True)}, 2: {2: (5, 4, True), 4: (6, 6, False)}}
+    files["Ref-Endovis17/train/Meta/seq_9.json"] = meta_file({2: "prograsp forceps", 4: "bipolar forceps"}, doing)
+    files["Ref-Endovis17/valid/Meta/seq_2.json"] = meta_file({1: "prograsp forceps", 2: "prograsp forceps"}, {})
+    files["Ref-Endovis17/valid/meta_expressions.json"] = expressions_file(
+        {"seq_2": [("prograsp forceps is idle on the left", 1), ("prograsp forceps is idle on the right", 2)]},
+        range(223, 227),
+    )
+    return files
+
+
+def ref_endovis17() -> DataSet:
+    return RefEndoVis17(
+        parts=(
+            Part("train", "train", seq_names(9), range(NUM_TRAIN)),
+            Part("valid", "valid", seq_names(2), range(223, 227)),
+        )
+    )
+
+
+@lru_cache
+def ref_endovis18_files() -> Files:
+    """Training sequence 13 with a tool and tissue, and validation sequence 5."""
+    files = frames18(13, 5)
+    for index in range(NUM_TRAIN):
+        files[f"Ref-Endovis18/train/Annotations/seq_13/{index:05d}.png"] = object_map((2, 3, 11), 90 + 10 * index)
+        files[f"Ref-Endovis18/valid/Annotations/seq_5/{index:05d}.png"] = object_map((1, 12), 90 + 10 * index)
+    doing = {index: {2: (7, 0, False), 3: (1, 0, True), 11: (0, 0, True)} for index in range(NUM_TRAIN)}
+    categories = {2: "large needle driver", 3: "prograsp forceps", 11: "kidney-parenchyma"}
+    files["Ref-Endovis18/train/Meta/seq_13.json"] = meta_file(categories, doing)
+    files["Ref-Endovis18/valid/meta_expressions.json"] = expressions_file(
+        {"seq_5": [("bipolar forceps is idle", 1), ("bipolar forceps is grasping tissue", 1), ("covered-kidney", 12)]},
+        range(NUM_TRAIN),
+    )
+    return files
+
+
+def ref_endovis18() -> DataSet:
+    return RefEndoVis18(
+        parts=(
+            Part("train", "train", seq_names(13), range(NUM_TRAIN)),
+            Part("valid", "valid", seq_names(5), range(NUM_TRAIN)),
+        )
+    )
+
+
 MINIATURES: dict[str, tuple[Callable[[], DataSet], Callable[[], Files]]] = {
     "endovis17": (endovis17, lambda: dict(endovis17_files())),
     "endovis18": (endovis18, lambda: dict(endovis18_files())),
+    "vos-endovis17": (vos_endovis17, lambda: dict(vos_endovis17_files())),
+    "vos-endovis18": (vos_endovis18, lambda: dict(vos_endovis18_files())),
+    "ref-endovis17": (ref_endovis17, lambda: dict(ref_endovis17_files())),
+    "ref-endovis18": (ref_endovis18, lambda: dict(ref_endovis18_files())),
 }
 """Data set -> the data set in miniature, and its downloads."""
 

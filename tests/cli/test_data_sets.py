@@ -43,6 +43,7 @@ def test_incomplete_downloads_are_refused_with_what_lacks_and_where_to_get_it(do
     assert "expected frames of seq_1 in train" in result.output
     assert "miccai_challenge_release_4.zip" in result.output
     assert "https://endovissub2018-roboticscenesegmentation.grand-challenge.org" in result.output
+    assert result.output.rstrip().endswith(", or --partial to prepare the rest")
     assert not (tmp_path / "out").exists()
 
 

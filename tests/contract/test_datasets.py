@@ -161,13 +161,13 @@ def test_a_killed_preparation_goes_on(
     written = []
     write = prepared.write_bytes
 
-    def write_three(path: Path, content: bytes) -> None:
-        if len(written) == 3:
+    def write_six(path: Path, content: bytes) -> None:
+        if len(written) == 6:
             raise KeyboardInterrupt
         written.append(path)
         write(path, content)
 
-    monkeypatch.setattr(prepared, "write_bytes", write_three)
+    monkeypatch.setattr(prepared, "write_bytes", write_six)
     with pytest.raises(KeyboardInterrupt):
         miniature(name).prepare([downloads[name]], tmp_path / "out")
     assert recorded_name(tmp_path / "out") is None, "what is not finished must not look so"
@@ -245,7 +245,7 @@ def test_a_truncated_archive_is_one_sentence(name: str, downloads: dict[str, Pat
 @pytest.mark.parametrize("damage", ["size", "cut", "empty"])
 def test_a_damaged_frame_is_named(name: str, damage: str, tmp_path: Path) -> None:
     files = MINIATURES[name][1]()
-    path = next(key for key in files if "left_frames/" in key and key.endswith(".png") and "test" not in key)
+    path = next(key for key in files if "left_frames/" in key and key.endswith(".png") and "test_data" not in key)
     files[path] = {"size": png(np.zeros((64, 80, 3), np.uint8)), "cut": files[path][:2000], "empty": b""}[damage]
     source = write_folder(tmp_path / "source", files)
     with pytest.raises(InputError, match=rf"expected .*, got .*{path}"):
@@ -265,7 +265,8 @@ def test_faults_of_a_prepared_data_set_are_found(name: str, own: Path) -> None:
     assert any(f"got no {last.stem}" in fault and video.name in fault for fault in faults)
     assert any("VOS/Annotations_vos_instrument" in fault for fault in faults)
     shutil.rmtree(own / dataset.parts[-1].folder)
-    assert any("which is not there" in fault for fault in check_dataset(dataset, own)[1])
+    if len({part.folder for part in dataset.parts}) > 1:
+        assert any("which is not there" in fault for fault in check_dataset(dataset, own)[1])
     shutil.rmtree(own / "train")
     with pytest.raises(InputError, match=f"try 'surgvos data prepare {name}'"):
         check_dataset(dataset, own)

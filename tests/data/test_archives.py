@@ -95,6 +95,14 @@ def test_a_link_that_leads_back_up_does_not_trap(tmp_path: Path) -> None:
         assert len(files) <= 2
 
 
+def test_a_folder_can_be_left_out(tmp_path: Path) -> None:
+    for name in ("in/one.txt", "out/two.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    with FileTree.open(tmp_path, leave_out=tmp_path / "out") as files:
+        assert list(files) == ["in/one.txt"]
+
+
 ESCAPES = ["../evil.png", "x/../../evil.png", "/etc/evil.png", "C:/evil.png", "c:\\evil.png", "..\\evil.png", "x/.."]
 
 

@@ -119,6 +119,32 @@ def prepare(
 
 
 @app.command()
+def phrases(
+    source: Annotated[
+        Path, typer.Argument(help="meta_expressions.json, a file of EndoVis-RS, or phrases of your own.")
+    ],
+    out: Annotated[Path, typer.Option(help="File to write, in the format of docs/datasets.md.")],
+) -> None:
+    """Convert or check phrases that name objects. Slips of EndoVis-RS are corrected; each correction is shown.
+
+    \b
+    Example:
+      surgvos data phrases meta_expressions.json --out phrases.json
+    """
+    from surgvos.data.phrases import write_phrases
+    from surgvos.data.phrases_import import import_phrases
+
+    book, changes = import_phrases(source)
+    write_phrases(out, book)
+    for change in changes:
+        typer.echo(f"changed: {change}")
+    num_phrases = sum(len(found) for found in book.values())
+    num_absent = sum(phrase.object is None for found in book.values() for phrase in found)
+    absent = f", {num_absent} of them for what is not there" if num_absent else ""
+    typer.echo(f"{num_phrases} phrases of {len(book)} videos in {out}{absent}; {len(changes)} changed")
+
+
+@app.command()
 def check(
     folder: Annotated[
         Path, typer.Argument(help="A prepared data set, a folder of downloads, or JPEGImages/ with Annotations/.")

@@ -73,8 +73,12 @@ class FileTree:
                     self._places.setdefault(f"{prefix}{name}", _Place(holder, name))
 
     @classmethod
-    def open(cls, *paths: str | Path) -> FileTree:
+    def open(cls, *paths: str | Path, leave_out: str | Path | None = None) -> FileTree:
         """Open folders or archives as one tree.
+
+        Args:
+            paths: Folders and archives.
+            leave_out: A folder that is not entered, if it lies in one of them.
 
         Raises:
             InputError: A path does not exist, is no archive, or is an archive that is damaged or not to be trusted
@@ -83,7 +87,7 @@ class FileTree:
         holders: list[tuple[str, _Holder]] = []
         try:
             for path in map(Path, paths):
-                _open_into(holders, path)
+                _open_into(holders, path, leave_out)
         except BaseException:
             for _, holder in holders:
                 holder.close()
@@ -135,11 +139,11 @@ class FileTree:
 
 
 class _Folder:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, leave_out: str | Path | None) -> None:
         self.path = path
         self._names: list[tuple[str, int]] = []
         self.archives: list[Path] = []
-        seen: set[str] = set()
+        seen = set() if leave_out is None else {os.path.realpath(leave_out)}
         for folder, subfolders, names in os.walk(path, followlinks=True):
             # A link may lead back up: each real folder is entered once.
             subfolders[:] = sorted(name for name in subfolders if not _seen_before(Path(folder, name), seen))
@@ -242,9 +246,9 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_ZIP + _TAR)
 
 
-def _open_into(holders: list[tuple[str, _Holder]], path: Path) -> None:
+def _open_into(holders: list[tuple[str, _Holder]], path: Path, leave_out: str | Path | None) -> None:
     if path.is_dir():
-        folder = _Folder(path)
+        folder = _Folder(path, leave_out)
         holders.append(("", folder))
         for archive in folder.archives:
             prefix = archive.relative_to(path).with_suffix("").as_posix()

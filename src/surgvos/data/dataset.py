@@ -214,12 +214,10 @@ class DataSet(ABC):
         options = options or PrepareOptions()
         if not options.corrections and not self.has_corrections:
             raise InputError(f"expected a data set with corrections, got {self.name}, which has none to leave out")
-        with FileTree.open(*sources) as files:
+        with FileTree.open(*sources, leave_out=target) as files:
             plan = self.plan(files, options)
-            if plan.gaps and not options.partial:
-                raise self.lacking(plan.gaps, sources)
-            if not plan.videos:
-                raise self.lacking(plan.gaps, sources)
+            if (plan.gaps and not options.partial) or not plan.videos:
+                raise self.lacking(plan.gaps, sources, partial_helps=bool(plan.videos))
             return self._write(plan, Path(target), progress or _quiet)
 
     def _write(self, plan: Plan, target: Path, progress: Progress) -> Preparation:
@@ -243,14 +241,15 @@ class DataSet(ABC):
         write_json(target / RECORD, {**record, "address": self.access.address})
         return Preparation(num_videos=len(plan.videos), num_frames=num_all, num_written=sum(written), notes=notes)
 
-    def lacking(self, gaps: Sequence[Gap], sources: Sequence[str | Path]) -> InputError:
+    def lacking(self, gaps: Sequence[Gap], sources: Sequence[str | Path], *, partial_helps: bool = False) -> InputError:
         """The error for a source that lacks something: it names what, the archives, and where to request them."""
         archives = self.archives_of(gaps)
         places = {(archive.access or self.access).steps for archive in archives} or {self.access.steps}
         names = first_names([archive.name for archive in archives], 8) or "the data set"
+        way_out = ", or --partial to prepare the rest" if partial_helps else ""
         return InputError(
             f"expected {first_names([str(gap) for gap in gaps])}, got none in "
-            f"{', '.join(str(source) for source in sources)}; try {'; '.join(sorted(places))}: {names}"
+            f"{', '.join(str(source) for source in sources)}; try {'; '.join(sorted(places))} {names}{way_out}"
         )
 
     def archives_of(self, gaps: Sequence[Gap]) -> tuple[Archive, ...]:
@@ -277,16 +276,7 @@ class DataSet(ABC):
             folder = Path(root) / part.folder
             for name in part.videos if split in (None, part.split) else ():
                 if (folder / FRAMES / name).is_dir():
-                    prompts = folder / PROMPTS / name
-                    found.append(
-                        Video(
-                            name=name,
-                            split=part.split,
-                            images=folder / FRAMES / name,
-                            annotations=folder / ANNOTATIONS / name,
-                            prompts=prompts if prompts.is_dir() else None,
-                        )
-                    )
+                    found.append(found_video(folder, part.split, name))
         if not found:
             raise InputError(
                 f"expected videos of {self.name} in {str(root)!r}, got none; try 'surgvos data prepare {self.name}'"
@@ -298,14 +288,26 @@ RECORD = "dataset.json"
 """What was prepared; written last, so that its absence says that a preparation did not end."""
 
 
+def found_video(folder: Path, split: str, name: str) -> Video:
+    """A video in the folder of a split."""
+    prompts = folder / PROMPTS / name
+    return Video(
+        name=name,
+        split=split,
+        images=folder / FRAMES / name,
+        annotations=folder / ANNOTATIONS / name,
+        prompts=prompts if prompts.is_dir() else None,
+    )
+
+
 def collect(
-    parts: Sequence[Part], has: Callable[[str, str, int], bool], whats: Sequence[str] = ("frames", "labels")
+    parts: Sequence[Part], has: Callable[[Part, str, str, int], bool], whats: Sequence[str] = ("frames", "labels")
 ) -> tuple[list[tuple[Part, str, tuple[int, ...]]], tuple[Gap, ...]]:
     """Compare what is expected with what is there.
 
     Args:
         parts: What is expected.
-        has: Whether the source has ``what`` of a video's frame.
+        has: Whether the source has ``what`` of a frame of a video of a part.
         whats: Kinds of things that a frame consists of.
 
     Returns:
@@ -314,7 +316,7 @@ def collect(
     found, gaps = [], []
     for part in parts:
         for video in part.videos:
-            lacking = {what: tuple(n for n in part.frames if not has(what, video, n)) for what in whats}
+            lacking = {what: tuple(n for n in part.frames if not has(part, what, video, n)) for what in whats}
             gaps += [Gap(part, video, what, frames) for what, frames in lacking.items() if frames]
             incomplete = {n for frames in lacking.values() for n in frames}
             complete = tuple(n for n in part.frames if n not in incomplete)

@@ -11,7 +11,7 @@ import numpy as np
 from surgvos.data.archives import first_names
 from surgvos.data.dataset import RECORD, DataSet, Part
 from surgvos.data.prepared import ANNOTATIONS, FRAMES, PROMPTS, Progress
-from surgvos.data.vos_check import VideoCheck, check_vos_folder, faults_of
+from surgvos.data.vos_check import VideoCheck, check_vos_folder, faults_of, vos_roots
 from surgvos.errors import InputError
 from surgvos.io.image_folder import natural_key
 from surgvos.io.masks import read_label_map
@@ -42,9 +42,9 @@ def check_dataset(
         InputError: Nothing of the data set is there.
     """
     root = Path(root)
-    folders = {part.folder: root / part.folder for part in dataset.parts if (root / part.folder / FRAMES).is_dir()}
-    if not folders:
-        wanted = sorted({part.folder for part in dataset.parts})
+    wanted = sorted({part.folder for part in dataset.parts})
+    folders = {folder.name: folder for folder in vos_roots(root) if folder != root}
+    if not folders.keys() & set(wanted):
         raise InputError(
             f"expected {dataset.name} with {' and '.join(f'{name}/{FRAMES}' for name in wanted)} in {str(root)!r}, got "
             f"none; try 'surgvos data prepare {dataset.name}'"

@@ -109,7 +109,7 @@ class EndoVis17(DataSet):
     def plan(self, files: FileTree, options: PrepareOptions) -> Plan:
         """See `DataSet.plan`."""
         source = Source17(files)
-        videos, gaps = collect(self.parts, source.has)
+        videos, gaps = collect(self.parts, lambda _, *key: source.has(*key))
         return Plan(tuple((part, source.video(video, frames)) for part, video, frames in videos), gaps)
 
 

@@ -127,7 +127,7 @@ class EndoVis18(DataSet):
         source = Source18(files)
         if not options.corrections:
             source.repairs.clear()
-        videos, gaps = collect(self.parts, source.has)
+        videos, gaps = collect(self.parts, lambda _, *key: source.has(*key))
         expected = {(video, number) for _, video, frames in videos for number in frames}
         num_repairs = len(expected & source.repairs.keys())
         notes = [f"{num_repairs} label maps taken from repairs.zip"] if num_repairs else []

@@ -120,7 +120,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write plain data as JSON; what is there is replaced."""
-    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, as_json(content))
+
+
+def as_json(content: object) -> bytes:
+    """Plain data as the text of a file."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def write_objects(root: Path, listing: Mapping[str, list[dict[str, object]]]) -> None:
