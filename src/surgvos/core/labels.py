@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,12 +43,23 @@ class LabelSpace:
     Attributes:
         labels: Entries with distinct ids and names, background left out.
         background: Id of "nothing".
-        ignore: Id of pixels that are left out of every score, or None.
+        ignore: Id of pixels that are left out of every score, or None. It may be the background's.
+        name: By which it is found, if any.
+        background_color: Of the background, and of ignored pixels.
+        raw_ids: Value in the data set's own files -> id, where they differ; other values are ids already.
+
+    Example:
+        >>> space = LabelSpace.from_names(["grasper", "hook"])
+        >>> space.paint({2: np.array([[True, False]])}, (1, 2)).tolist()
+        [[2, 0]]
     """
 
     labels: tuple[Label, ...]
     background: int = 0
     ignore: int | None = None
+    name: str = field(default="", kw_only=True)
+    background_color: tuple[int, int, int] = field(default=(0, 0, 0), kw_only=True)
+    raw_ids: Mapping[int, int] = field(default_factory=dict, kw_only=True, hash=False)
     _by_id: dict[int, Label] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,17 +69,21 @@ class LabelSpace:
             raise InputError("expected label ids and names to be distinct, got a repetition")
         if self.background in by_id or self.ignore in by_id:
             raise InputError("expected background and ignore ids outside the labels, got an overlap")
+        known = {*by_id, self.background, self.ignore}
+        for number in (*by_id, self.background, *self.raw_ids, *([] if self.ignore is None else [self.ignore])):
+            if not 0 <= number <= 65535:
+                raise InputError(f"expected label ids in 0..65535, got {number}")
+        unknown = sorted(set(self.raw_ids.values()) - known)
+        if unknown:
+            raise InputError(f"expected raw_ids to lead to labels, background or ignore, got {unknown[0]}")
         object.__setattr__(self, "_by_id", by_id)
 
     @classmethod
-    def from_names(cls, names: list[str], *, ignore: int | None = None) -> LabelSpace:
+    def from_names(cls, names: Sequence[str], *, ignore: int | None = None, name: str = "") -> LabelSpace:
         """Number names from 1 and give each a colour of `object_palette`."""
         palette = object_palette(len(names) + 1)
-        labels = tuple(
-            Label(i, name, (int(palette[i][0]), int(palette[i][1]), int(palette[i][2])))
-            for i, name in enumerate(names, start=1)
-        )
-        return cls(labels, ignore=ignore)
+        labels = tuple(Label(i, text, _color(palette[i])) for i, text in enumerate(names, start=1))
+        return cls(labels, ignore=ignore, name=name)
 
     def __getitem__(self, label_id: int) -> Label:
         if label_id not in self._by_id:
@@ -76,3 +92,109 @@ class LabelSpace:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Ids of the labels, ascending."""
+        return tuple(sorted(self._by_id))
+
+    @property
+    def nothing(self) -> tuple[int, ...]:
+        """Ids that are no label: background and what is ignored."""
+        return tuple(dict.fromkeys(i for i in (self.background, self.ignore) if i is not None))
+
+    def palette(self) -> np.ndarray:
+        """Colours by id, uint8 ``(256, 3)`` RGB, for palette PNGs; ids above 255 have none."""
+        colors = np.zeros((256, 3), dtype=np.uint8)
+        for number in self.nothing:
+            if number < 256:
+                colors[number] = self.background_color
+        for label in self.labels:
+            if label.id < 256:
+                colors[label.id] = label.color
+        return colors
+
+    def paint(self, masks: Mapping[int, np.ndarray], image_hw: tuple[int, int]) -> np.ndarray:
+        """Paint masks into one label map; where masks overlap, the lowest id wins.
+
+        Args:
+            masks: Label id -> bool ``(h, w)``.
+            image_hw: Size of the map.
+
+        Returns:
+            uint8 ``(h, w)``, or uint16 where an id of the space exceeds 255; the background elsewhere.
+
+        Raises:
+            InputError: An id is no label of the space.
+        """
+        dtype = np.uint8 if max(*self.ids, *self.nothing, 0) <= 255 else np.uint16
+        label_map = np.full(image_hw, self.background, dtype=dtype)
+        for label_id in sorted(masks, reverse=True):
+            label_map[masks[label_id]] = self[label_id].id
+        return label_map
+
+    def from_raw(self, raw: np.ndarray) -> np.ndarray:
+        """Turn a label map as it stands in the data set's files into ids of this space.
+
+        Args:
+            raw: uint8 or uint16 ``(h, w)``.
+
+        Raises:
+            InputError: A value is neither an id nor one of ``raw_ids``.
+        """
+        own = {number: number for number in (*self.ids, *self.nothing)} if not self.raw_ids else {}
+        known = own | dict(self.raw_ids)
+        counts = np.bincount(raw.ravel())
+        strange = [int(value) for value in np.flatnonzero(counts) if int(value) not in known]
+        if strange:
+            raise InputError(
+                f"expected label values of {self.name or 'the label space'} ({_ranges(known)}), got "
+                f"{', '.join(map(str, strange[:5]))}"
+            )
+        table = np.zeros(max(known) + 1, dtype=np.uint8 if max(known.values()) <= 255 else np.uint16)
+        table[list(known)] = list(known.values())
+        return table[raw]
+
+    def from_colors(self, image: np.ndarray) -> np.ndarray:
+        """Turn a label image in this space's colours into ids.
+
+        Args:
+            image: uint8 ``(h, w, 3)`` RGB, free of compression artefacts.
+
+        Raises:
+            InputError: Two labels share a colour, or the image has a colour that is none of the space's.
+        """
+        colors = {self.background_color: self.background}
+        for label in self.labels:
+            if label.color in colors:
+                other = next((at.name for at in self.labels if at.color == label.color), "background")
+                raise InputError(
+                    f"expected a label space of distinct colours, got one for both {other} and {label.name}; "
+                    "try label maps of ids"
+                )
+            colors[label.color] = label.id
+        packed = image.astype(np.int64) @ np.array([65536, 256, 1])
+        found, positions = np.unique(packed, return_inverse=True)
+        ids = {(red * 256 + green) * 256 + blue: number for (red, green, blue), number in colors.items()}
+        strange = [value for value in found.tolist() if value not in ids]
+        if strange:
+            raise InputError(f"expected colours of {self.name or 'the label space'}, got #{strange[0]:06X}")
+        table = np.array([ids[value] for value in found.tolist()])
+        dtype = np.uint8 if table.max(initial=0) <= 255 else np.uint16
+        return table.astype(dtype)[positions.reshape(image.shape[:2])]
+
+
+def _color(values: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
+
+def _ranges(numbers: Mapping[int, int]) -> str:
+    """Numbers in a few words: ``0-16, 255``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
