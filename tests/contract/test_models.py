@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surgvos.models.families import FAMILIES
 from surgvos.models.interface import ABSENT_LOGIT, ImageFeatures, MaskPrediction, MemoryBatch, PromptBatch
-from surgvos.models.nano import NanoConfig
+from surgvos.models.nano import NanoConfig, ReferringNanoConfig
 from surgvos.models.sam2 import Sam2Config
 
 SIDE = 128
@@ -39,10 +39,21 @@ TOYS: dict[str, Any] = {
         head_dim=8,
         input_area_px=SIDE * SIDE,
     ),
+    "referring_nano": ReferringNanoConfig(
+        widths=(8, 8, 16, 16),
+        depths=(1, 1, 1),
+        decoder_widths=(8, 8, 16, 16, 16),
+        head_dim=8,
+        input_area_px=SIDE * SIDE,
+        text_width=16,
+        num_buckets=64,
+        text_depth=1,
+        joint_depth=1,
+    ),
 }
 """The smallest configuration of each kind. A new kind is one line here."""
 
-UNUSED = {"sam2": {"no_mem_pos_enc"}, "nano": set()}
+UNUSED = {"sam2": {"no_mem_pos_enc"}, "nano": set(), "referring_nano": set()}
 """Parameters that published files hold and that nothing reads."""
 
 PROMPT_KINDS = ("click", "clicks", "box", "box_and_click", "mask", "correction")
@@ -349,6 +360,9 @@ def test_training_reaches_every_parameter(family: str) -> None:
             model.decode(features, model.condition(features, held), prompts, multimask=multimask)
             for held, multimask in ((None, False), (memory, True))
         ]
+    if callable(getattr(model, "refer", None)):
+        words = ["the needle driver on the left", "liver", "left"]
+        answers.append(model.refer(features, (), model.encode_text(words)))
     # What only absence uses: an empty mask's pointer, and the memory of an object that is judged absent.
     empty = PromptBatch(torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 1, SIDE, SIDE))
     answers.append(model.decode(features, model.condition(features, None), empty, multimask=False))

@@ -24,7 +24,7 @@ from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
-from surgvos.memory import Recent
+from surgvos.memory import Diverse, Pruned, Recent
 from surgvos.models.checkpoints import save_model
 from surgvos.models.families import FAMILIES
 from surgvos.models.nano import NanoConfig, ReferringNanoConfig
@@ -41,6 +41,7 @@ from surgvos.training.optim import (
     learning_rate_factor,
     set_learning_rate,
 )
+from surgvos.training.recompute import recompute_activations
 from surgvos.training.referring import ReferringSettings
 
 WEIGHTS_FILE = "model.safetensors"
@@ -99,7 +100,10 @@ class TrainConfig:
         optimiser: How weights move.
         validation: What is scored now and then; None scores nothing.
         init_from: Name or file of weights to start from; None starts from random ones.
-        freeze: Beginnings of the names of parameters that are not trained.
+        freeze: Beginnings of the names of parameters that are not trained, such as ``image_encoder`` and
+            ``sam_prompt_encoder``; no gradient is computed where none is needed.
+        recompute: Names of modules whose activations are computed again in the backward pass instead of being kept,
+            such as ``image_encoder.trunk.blocks`` and ``memory_attention``; see `recompute_activations`.
         average_decay: Decay of the running average of weights, which is what is saved in the end; None saves the
             last weights.
         precision: Of matrix products.
@@ -113,12 +117,13 @@ class TrainConfig:
     model: NanoConfig | ReferringNanoConfig | Sam2Config
     data: SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig
     stages: tuple[Stage, ...]
-    memory: Recent = field(default_factory=Recent)
+    memory: Recent | Pruned | Diverse = field(default_factory=Recent)
     clip: ClipSettings | ReferringSettings = field(default_factory=ClipSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     validation: Validation | None = None
     init_from: str | None = None
     freeze: tuple[str, ...] = ()
+    recompute: tuple[str, ...] = ()
     average_decay: float | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0
@@ -197,7 +202,7 @@ def train(
         return trainer.run(stop)
 
 
-def build_model(config: NanoConfig | Sam2Config) -> nn.Module:
+def build_model(config: NanoConfig | ReferringNanoConfig | Sam2Config) -> nn.Module:
     """A model with random weights."""
     family = next(family for family in FAMILIES.values() if family.config_class is type(config))
     return family.model_class(config)
@@ -225,6 +230,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = _initial_model(config).to(memory_format=torch.channels_last).to(self.accelerator.device)
         freeze(self.model, config.freeze)
+        recompute_activations(self.model, config.recompute)
         module = config.clip.module(self.model, config.memory).train()
         self.module, self.optimiser = self.accelerator.prepare(module, build_optimiser(self.model, config.optimiser))
         self.average = None
