@@ -8,7 +8,7 @@ from PIL import Image
 
 from surgvos.errors import ConfigError, InputError
 from surgvos.evaluation import PROTOCOLS, evaluate_folders
-from surgvos.evaluation.protocols import PLAIN, RESURGSAM2, RULES, SURGSAM2
+from surgvos.evaluation.protocols import PLAIN, RESURGSAM2, SURGSAM2, rules_of
 
 HW = (20, 30)
 
@@ -119,7 +119,7 @@ def test_quirks_name_what_differs_and_plain_takes_it_back():
         assert protocol.with_plain(["all"]).quirks == {}
         for rule in protocol.quirks:
             assert protocol.with_plain([rule]).quirks.keys() == protocol.quirks.keys() - {rule}
-    with pytest.raises(ConfigError, match=f"{', '.join(RULES)}, or all, got 'missing'; try 'missing_"):
+    with pytest.raises(ConfigError, match=f"{', '.join(rules_of(PLAIN))}, or all, got 'missing'; try 'missing_"):
         PLAIN.with_plain(["missing"])
 
 

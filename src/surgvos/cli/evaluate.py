@@ -1,18 +1,32 @@
-"""``surgvos evaluate``: score predicted masks against the truth."""
+"""``surgvos evaluate``: score predicted masks against the truth, or by how steady they are."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from surgvos.cli.class_arguments import parse_classes, parse_folds
 from surgvos.cli.progress import progress_bar
-from surgvos.cli.score_files import show_table, show_warnings, write_json, write_text
-from surgvos.errors import InputError
+from surgvos.cli.score_files import Publication, show_warnings
+from surgvos.errors import ConfigError, InputError
 from surgvos.evaluation import PROTOCOLS, Bootstrap, Report, Unit, evaluate_folders
-from surgvos.evaluation.label_tables import read_object_classes
-from surgvos.evaluation.protocols import RULES, protocol_by_name
+from surgvos.evaluation.label_tables import numbered_classes, read_object_classes
+from surgvos.evaluation.protocols import PLAIN, Protocol, rules_of
+
+CLASS_PROTOCOLS = ("endovis", "semantic")
+TEMPORAL_PROTOCOLS = ("temporal", "sasvi")
+_ALL = (*PROTOCOLS, *CLASS_PROTOCOLS, *TEMPORAL_PROTOCOLS)
+_NUM_ENDOVIS_CLASSES = 7
+_OPTIONS = {
+    "objects": {"plain", "object_classes", "threshold", "objects", "ignore"},
+    "classes": {"classes", "object_classes", "true_object_classes", "ignore", "folds", "absent"},
+    "temporal": {"plain", "classes", "object_classes", "frames", "flow", "flow_weights"},
+}
+"""Kind of protocol -> the options that mean something to it; the others are refused."""
 
 
 def evaluate(
@@ -23,11 +37,19 @@ def evaluate(
             "surgvos segment wrote"
         ),
     ],
-    ground_truth: Annotated[Path, typer.Argument(help="The same, or a video file of grey masks")],
-    protocol: Annotated[str, typer.Option(help=f"Rules of scoring: {', '.join(PROTOCOLS)}")] = "davis",
+    ground_truth: Annotated[
+        Path | None, typer.Argument(help="The same, or a video file of grey masks; none for temporal protocols")
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help=f"Rules of scoring: objects by {', '.join(PROTOCOLS)}; classes by {', '.join(CLASS_PROTOCOLS)}; "
+            f"steadiness by {', '.join(TEMPORAL_PROTOCOLS)}"
+        ),
+    ] = "davis",
     plain: Annotated[
         str | None,
-        typer.Option(help=f"Rules to take as the plain definition has them: all, or some of {', '.join(RULES)}"),
+        typer.Option(help=f"Rules to take as the plain definition has them: all, or such as {rules_of(PLAIN)[2]}"),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here, in percent")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows of the table here")] = None,
@@ -37,12 +59,30 @@ def evaluate(
     bootstrap: Annotated[
         int | None, typer.Option(min=1, help="Give means 95 % intervals from this many draws, such as 1000")
     ] = None,
-    unit: Annotated[Unit, typer.Option(help="What is drawn for intervals")] = Unit.OBJECTS,
+    unit: Annotated[
+        Unit | None, typer.Option(help="What is drawn for intervals [objects; for other protocols videos]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws")] = 0,
+    classes: Annotated[
+        str | None,
+        typer.Option(help='How many, a data set such as endovis18, or JSON such as {"1": "grasper"} [endovis: 7]'),
+    ] = None,
     object_classes: Annotated[
         Path | None,
-        typer.Option(help='JSON, {"1": "grasper"} or {"VIDEO": {"1": "grasper"}}: also means per class'),
+        typer.Option(help='JSON, {"1": "grasper"} or {"VIDEO": {"1": "grasper"}}: the class of predicted objects'),
     ] = None,
+    true_object_classes: Annotated[
+        Path | None, typer.Option(help="The same for a ground truth of objects, where classes are scored")
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help='Also the mean over folds: a data set, or JSON such as {"0": ["seq_1"]}')
+    ] = None,
+    absent: Annotated[
+        str | None, typer.Option(help="Of semantic: a class in neither map of a frame is left out [skip], or perfect")
+    ] = None,
+    frames: Annotated[Path | None, typer.Option(help="The videos, for scores that follow the motion")] = None,
+    flow: Annotated[str | None, typer.Option(help="How motion is found: dis, or raft")] = None,
+    flow_weights: Annotated[Path | None, typer.Option(help="State dict of torchvision's raft_small")] = None,
     threshold: Annotated[
         int | None,
         typer.Option(min=0, max=254, help="Grey above it is object 1 of the ground truth [video file: 127]"),
@@ -53,37 +93,128 @@ def evaluate(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads [one per processor]")] = None,
 ) -> None:
-    """Score predicted masks against the truth: J, F, J&F and Dice per object, per video and in the mean."""
-    rules = protocol_by_name(protocol).with_plain([] if plain is None else plain.split(","))
-    object_ids = None if objects is None else _parse_object_ids(objects)
-    classes = None if object_classes is None else read_object_classes(object_classes)
-    with progress_bar("frames") as progress:
-        report = evaluate_folders(
-            predictions,
-            ground_truth,
-            rules,
-            objects=object_ids,
-            threshold=threshold,
-            ignore=ignore,
-            object_classes=classes,
-            num_workers=workers,
-            progress=progress,
+    """Score predicted masks: objects by J, F, J&F and Dice, classes by IoU and Dice, or labels by how steady they are.
+
+    surgvos evaluate out truth
+
+    surgvos evaluate out truth --protocol endovis --classes endovis18 --bootstrap 1000
+
+    surgvos evaluate out --protocol temporal --frames videos --flow dis
+    """
+    kind = _kind_of(protocol)
+    given = {
+        "plain": plain,
+        "classes": classes,
+        "object_classes": object_classes,
+        "true_object_classes": true_object_classes,
+        "folds": folds,
+        "absent": absent,
+        "frames": frames,
+        "flow": flow,
+        "flow_weights": flow_weights,
+        "threshold": threshold,
+        "objects": objects,
+        "ignore": ignore,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    if unknown := sorted(options.keys() - _OPTIONS[kind]):
+        raise InputError(f"expected no --{unknown[0].replace('_', '-')} with protocol {protocol}; try without it")
+    if (ground_truth is None) != (kind == "temporal"):
+        raise InputError(
+            f"expected a ground truth for protocol {protocol}, got none; try its folder after the predictions"
+            if ground_truth is None
+            else f"expected no ground truth for protocol {protocol}, got {str(ground_truth)!r}; try without it"
         )
+    settings = None
     if bootstrap is not None:
-        report = report.with_intervals(Bootstrap(num_samples=bootstrap, unit=unit, seed=seed))
-    _publish(report, json_file, csv_file, latex_file)
-
-
-def _publish(report: Report, json_file: Path | None, csv_file: Path | None, latex_file: Path | None) -> None:
-    table = report.table()
+        default = Unit.OBJECTS if kind == "objects" else Unit.VIDEOS
+        settings = Bootstrap(num_samples=bootstrap, unit=default if unit is None else unit, seed=seed)
+    scorers: dict[str, Callable[..., Any]] = {
+        "objects": _score_objects,
+        "classes": _score_classes,
+        "temporal": _score_temporal,
+    }
+    with progress_bar("frames") as progress:
+        common = {"num_workers": workers, "progress": progress}
+        report = scorers[kind](predictions, ground_truth, protocol, options, common)
+    if settings is not None:
+        report = report.with_intervals(settings)
     show_warnings(report.warnings)
-    show_table(table)
-    if json_file is not None:
-        write_json(report.to_json(), json_file)
-    if csv_file is not None:
-        write_text(table.to_csv(), csv_file)
-    if latex_file is not None:
-        write_text(table.to_latex(), latex_file)
+    Publication(json_file, csv_file, latex_file).publish(report)
+
+
+def _kind_of(protocol: str) -> str:
+    if protocol not in _ALL:
+        nearest = difflib.get_close_matches(protocol, _ALL, n=1, cutoff=0.0)[0]
+        raise ConfigError(f"expected a protocol of {', '.join(_ALL)}, got {protocol!r}; try {nearest!r}")
+    if protocol in CLASS_PROTOCOLS:
+        return "classes"
+    return "temporal" if protocol in TEMPORAL_PROTOCOLS else "objects"
+
+
+def _score_objects(
+    predictions: Path, ground_truth: Path, protocol: str, options: dict[str, Any], common: dict[str, Any]
+) -> Report:
+    rules: Protocol = PROTOCOLS[protocol].with_plain(_parts(options.pop("plain", None)))
+    if "objects" in options:
+        options["objects"] = _parse_object_ids(options["objects"])
+    if "object_classes" in options:
+        options["object_classes"] = read_object_classes(options["object_classes"])
+    return evaluate_folders(predictions, ground_truth, rules, **options, **common)
+
+
+def _score_classes(
+    predictions: Path, ground_truth: Path, protocol: str, options: dict[str, Any], common: dict[str, Any]
+) -> Any:
+    from surgvos.evaluation.class_protocols import ENDOVIS, AbsentClass, semantic_protocol
+    from surgvos.evaluation.class_report import evaluate_classes
+
+    is_endovis = protocol == ENDOVIS.name
+    if is_endovis and "absent" in options:
+        raise InputError("expected no --absent with protocol endovis, whose rule is fixed; try without it")
+    if not is_endovis and "classes" not in options:
+        raise InputError("expected --classes for protocol semantic, got none; try --classes 7, or a JSON file")
+    absent = options.pop("absent", AbsentClass.SKIP.value)
+    if absent not in set(AbsentClass):
+        raise InputError(f"expected skip or perfect for --absent, got {absent!r}")
+    rules = ENDOVIS if is_endovis else semantic_protocol(AbsentClass(absent))
+    ignore = options.pop("ignore", None)
+    spoken = options.pop("classes", None)
+    space = numbered_classes(_NUM_ENDOVIS_CLASSES, ignore=ignore) if spoken is None else parse_classes(spoken, ignore)
+    for name in ("object_classes", "true_object_classes"):
+        if name in options:
+            options[name] = read_object_classes(options[name])
+    if "folds" in options:
+        options["folds"] = parse_folds(options["folds"])
+    return evaluate_classes(predictions, ground_truth, rules, space, **options, **common)
+
+
+def _score_temporal(
+    predictions: Path, ground_truth: None, protocol: str, options: dict[str, Any], common: dict[str, Any]
+) -> Any:
+    from surgvos.evaluation.flow import dis_flow, load_raft
+    from surgvos.evaluation.temporal import TEMPORAL_PROTOCOLS as RULES
+    from surgvos.evaluation.temporal_report import evaluate_temporal
+
+    rules = RULES[protocol].with_plain(_parts(options.pop("plain", None)))
+    name, weights = options.pop("flow", None), options.pop("flow_weights", None)
+    if name not in (None, "dis", "raft"):
+        raise InputError(f"expected a flow of dis, raft, got {name!r}")
+    if (weights is None) != (name != "raft"):
+        raise InputError("expected --flow raft and --flow-weights together, got one of them; try --flow dis")
+    if "object_classes" in options:
+        if "classes" not in options:
+            raise InputError("expected --classes with --object-classes, got none; try --classes 7")
+        options["object_classes"] = read_object_classes(options["object_classes"])
+    if "classes" in options:
+        options["classes"] = parse_classes(options["classes"])
+    if name is not None:
+        options["flow"] = dis_flow if name == "dis" else load_raft(weights)
+    return evaluate_temporal(predictions, rules, **options, **common)
+
+
+def _parts(text: str | None) -> list[str]:
+    return [] if text is None else text.split(",")
 
 
 def _parse_object_ids(text: str) -> set[int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +15,42 @@ from surgvos.evaluation.tables import ScoreTable
 from surgvos.io.files import replacing
 
 
-def show_table(scores: ScoreTable) -> None:
-    """Print scores for people."""
+class Scored(Protocol):
+    """What any evaluation returns."""
+
+    def table(self) -> ScoreTable: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Where scores go besides the screen; None where not asked for."""
+
+    json_file: Path | None
+    csv_file: Path | None
+    latex_file: Path | None
+
+    def publish(self, report: Scored) -> None:
+        """Print the scores for people, and write the files, each whole or not at all."""
+        table = report.table()
+        _show_table(table)
+        if self.json_file is not None:
+            _write(json.dumps(report.to_json(), indent=1) + "\n", self.json_file)
+        if self.csv_file is not None:
+            _write(table.to_csv(), self.csv_file)
+        if self.latex_file is not None:
+            _write(table.to_latex(), self.latex_file)
+
+
+def show_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings, a line each, to the stream of errors."""
+    console = Console(stderr=True)
+    for warning in warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_table(scores: ScoreTable) -> None:
     table = Table(title=scores.title)
     for heading in scores.label_headings:
         table.add_column(heading)
@@ -31,19 +66,6 @@ def show_table(scores: ScoreTable) -> None:
     Console().print(table)
 
 
-def show_warnings(warnings: Sequence[str]) -> None:
-    """Print warnings, a line each, to the stream of errors."""
-    console = Console(stderr=True)
-    for warning in warnings:
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-
-
-def write_json(document: Any, path: Path) -> None:
-    """Write a document whole or not at all."""
-    write_text(json.dumps(document, indent=1) + "\n", path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text whole or not at all."""
+def _write(text: str, path: Path) -> None:
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")

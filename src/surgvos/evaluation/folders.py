@@ -109,6 +109,32 @@ class MaskFolder:
                 ignored = None if self.ignore is None else label_map == self.ignore
         return FrameMasks(masks, ignored)
 
+    def label_map(
+        self, frame_name: str, *, background: int = 0, to_classes: Mapping[int, int] | None = None
+    ) -> np.ndarray | None:
+        """Read one frame as a label map; None where there is no file.
+
+        Args:
+            frame_name: Name of the frame.
+            background: Id of the pixels that no object's own file covers.
+            to_classes: Object id -> class id; None where the pixels are classes already. Where objects of two
+                classes overlap, the lower class id wins.
+
+        Raises:
+            InputError: A file is not an image with one channel, or an object has no class.
+        """
+        maps = {i: read_label_map(files[frame_name]) for i, files in self.layers.items() if frame_name in files}
+        if not maps:
+            return None
+        if _LABEL_MAPS in maps:
+            whole = maps[_LABEL_MAPS]
+            return whole if to_classes is None else _to_classes(whole, to_classes, background)
+        ids = {i: _class_of(i, to_classes) for i in maps if i is not None}
+        painted = np.full(next(iter(maps.values())).shape, background, np.uint16)
+        for object_id in sorted(ids, key=lambda i: (ids[i], i), reverse=True):
+            painted[maps[object_id] > 0] = ids[object_id]
+        return painted
+
 
 @dataclass(frozen=True, slots=True)
 class MaskVideo:
@@ -169,6 +195,22 @@ def find_videos(root: Path, *, threshold: int | None = None, ignore: int | None 
     return FolderContents(videos, is_single=bool(single))
 
 
+def _class_of(object_id: int, to_classes: Mapping[int, int] | None) -> int:
+    if to_classes is None:
+        return object_id
+    if object_id not in to_classes:
+        raise InputError(f"expected a class for every object, got none for object {object_id}; try adding it")
+    return to_classes[object_id]
+
+
+def _to_classes(label_map: np.ndarray, to_classes: Mapping[int, int], background: int) -> np.ndarray:
+    lookup = np.full(int(label_map.max(initial=0)) + 1, background, np.uint16)
+    for object_id in present_ids(label_map):
+        if object_id != 0:
+            lookup[object_id] = _class_of(object_id, to_classes)
+    return lookup[label_map]
+
+
 def _layers(folder: Path) -> Layers:
     """Find the files of one video, by object and frame; none where the folder is not a video's."""
     objects: Layers = {
@@ -187,12 +229,16 @@ def _layers(folder: Path) -> Layers:
 def _frame_files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png" and p.name[0] != "."):
-        # 7.png, 007.png and frame 7 of a video are the same frame.
-        name = str(int(path.stem)) if path.stem.isascii() and path.stem.isdigit() else path.stem
+        name = frame_key(path.stem)
         if name in files:
             raise InputError(f"expected one file per frame, got {files[name].name} and {path.name} in {folder}")
         files[name] = path
     return files
+
+
+def frame_key(stem: str) -> str:
+    """Return the name of a frame: 7.png, 007.png and frame 7 of a video are the same one."""
+    return str(int(stem)) if stem.isascii() and stem.isdigit() else stem
 
 
 def _shows_several_objects(files: Mapping[str, Path]) -> bool:

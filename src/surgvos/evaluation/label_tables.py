@@ -14,15 +14,16 @@ from surgvos.core.labels import Label, LabelSpace, object_palette
 from surgvos.errors import InputError
 
 
-def numbered_classes(num_classes: int) -> LabelSpace:
+def numbered_classes(num_classes: int, *, ignore: int | None = None) -> LabelSpace:
     """Make a label space of the ids 1 to ``num_classes``, named by their numbers."""
-    return LabelSpace.from_names([str(i) for i in range(1, num_classes + 1)])
+    return LabelSpace.from_names([str(i) for i in range(1, num_classes + 1)], ignore=ignore)
 
 
-def read_label_space(path: str | Path) -> LabelSpace:
+def read_label_space(path: str | Path, *, ignore: int | None = None) -> LabelSpace:
     """Read a label space from JSON: ``["grasper", ...]`` counted from 1, or ``{"1": "grasper", ...}``.
 
-    The second form may also say ``"background"`` (0 where left out) and ``"ignore"``, each with an id.
+    The second form may also say ``"background"`` (0 where left out) and ``"ignore"``, each with an id; the argument
+    ``ignore`` goes before the latter.
 
     Raises:
         InputError: The file is missing or says something else.
@@ -46,7 +47,23 @@ def read_label_space(path: str | Path) -> LabelSpace:
         Label(i, name, (int(palette[i][0]), int(palette[i][1]), int(palette[i][2])))
         for i, name in sorted(names.items())
     )
-    return LabelSpace(labels, background=special.get("background", 0), ignore=special.get("ignore"))
+    ignored = special.get("ignore") if ignore is None else ignore
+    return LabelSpace(labels, background=special.get("background", 0), ignore=ignored)
+
+
+def read_folds(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Read folds from JSON: name of each fold -> its videos.
+
+    Raises:
+        InputError: The file is missing or says something else.
+    """
+    found = _read_json(Path(path))
+    is_valid = isinstance(found, dict) and all(
+        isinstance(videos, list) and all(isinstance(video, str) for video in videos) for videos in found.values()
+    )
+    if not is_valid or not found:
+        raise InputError(f'expected {{"fold": ["video", ...], ...}} in {str(path)!r}, got something else')
+    return {str(fold): tuple(videos) for fold, videos in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

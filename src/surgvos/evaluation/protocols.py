@@ -6,9 +6,12 @@ import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from surgvos.errors import ConfigError
 from surgvos.evaluation.metrics import AbsentRule, FrameRule, RegionMetric
+
+AnyProtocol = TypeVar("AnyProtocol")
 
 
 class Counted(StrEnum):
@@ -64,7 +67,7 @@ class Protocol:
             >>> DAVIS.quirks
             {'frames': 'tracked'}
         """
-        return {rule: getattr(self, rule).value for rule in RULES if getattr(self, rule) != getattr(PLAIN, rule)}
+        return departures(self, PLAIN)
 
     def with_plain(self, rules: Collection[str]) -> Protocol:
         """Take these rules as the plain definition has them.
@@ -79,16 +82,8 @@ class Protocol:
             >>> SURGSAM2.with_plain(["missing_objects"]).missing_objects.value
             'scored'
         """
-        if unknown := set(rules) - {*RULES, "all"}:
-            name = min(unknown)
-            nearest = difflib.get_close_matches(name, RULES, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"expected rules of {', '.join(RULES)}, or all, got {name!r}; try {nearest!r}")
-        wanted = RULES if "all" in rules else rules
-        return replace(self, **{rule: getattr(PLAIN, rule) for rule in wanted})
+        return with_plain_rules(self, PLAIN, rules)
 
-
-RULES = tuple(field.name for field in fields(Protocol) if field.name != "name")
-"""Names of the rules that protocols differ in."""
 
 PLAIN = Protocol(name="plain")
 # Reference: Pont-Tuset et al., The 2017 DAVIS Challenge, semi-supervised track. Departs: objects that appear
@@ -117,3 +112,28 @@ def protocol_by_name(name: str) -> Protocol:
         nearest = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0.0)[0]
         raise ConfigError(f"expected a protocol of {', '.join(PROTOCOLS)}, got {name!r}; try {nearest!r}")
     return PROTOCOLS[name]
+
+
+def rules_of(protocol: Any) -> tuple[str, ...]:
+    """Names of the rules that protocols of this kind differ in."""
+    return tuple(field.name for field in fields(protocol) if field.name != "name")
+
+
+def departures(protocol: Any, plain: Any) -> dict[str, str]:
+    """Rule -> value, of each rule in which a protocol differs from the plain definition."""
+    values = {rule: getattr(protocol, rule) for rule in rules_of(protocol)}
+    return {rule: str(value) for rule, value in values.items() if value != getattr(plain, rule)}
+
+
+def with_plain_rules(protocol: AnyProtocol, plain: AnyProtocol, rules: Collection[str]) -> AnyProtocol:
+    """Take some rules, or all, from the plain definition.
+
+    Raises:
+        ConfigError: There is no such rule.
+    """
+    known = rules_of(protocol)
+    if unknown := set(rules) - {*known, "all"}:
+        name = min(unknown)
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise ConfigError(f"expected rules of {', '.join(known)}, or all, got {name!r}; try {nearest!r}")
+    return replace(protocol, **{rule: getattr(plain, rule) for rule in (known if "all" in rules else rules)})  # type: ignore[type-var]
