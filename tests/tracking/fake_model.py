@@ -65,7 +65,7 @@ class ColorModel(nn.Module):
 
 
 class PhraseModel(ColorModel):
-    """Also finds what is called by a colour's name; how certain it is can be scripted.
+    """Also finds what is called by a colour's name, and follows it by its name; how certain it is can be scripted.
 
     Attributes:
         colors: Phrase -> RGB.
@@ -97,10 +97,7 @@ class PhraseModel(ColorModel):
         assert text.is_token.sum(dim=1).tolist() == [len(phrase.split()) for phrase in phrases]
         frame = number_of(features)
         self.looks.append((frame, [number_of(earlier) for earlier in previous], phrases))
-        colors = normalize_images(
-            torch.tensor([self.colors[phrase] for phrase in phrases], dtype=torch.uint8)[:, :, None, None]
-        )
-        found = self._prediction(10 - 40 * (features.levels[0] - colors).abs().amax(dim=1, keepdim=True))
+        found = self._prediction(10 - 40 * (features.levels[0] - self._colors(phrases)).abs().amax(dim=1, keepdim=True))
         scores = torch.tensor(
             [
                 self.scores.get((phrase, frame), (0.99, 0.9) if logit > 0 else (0.01, 0.1))
@@ -112,9 +109,16 @@ class PhraseModel(ColorModel):
     def decode(
         self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
     ) -> MaskPrediction:
-        said = prompts is not None and prompts.text is not None
-        self.spoken.append(self._phrases(prompts.text) if said else None)  # type: ignore[union-attr, arg-type]
+        if prompts is None or prompts.text is None:
+            self.spoken.append(None)
+        else:
+            self.spoken.append(self._phrases(prompts.text))
+            conditioned = self._colors(self.spoken[-1])
         return super().decode(features, conditioned, prompts, multimask=multimask)
+
+    def _colors(self, phrases: list[str]) -> Tensor:
+        colors = torch.tensor([self.colors[phrase] for phrase in phrases], dtype=torch.uint8)
+        return normalize_images(colors[:, :, None, None])
 
     def _phrases(self, pooled: Tensor) -> list[str]:
         return [list(self.colors)[int(index)] for index in pooled[:, 0]]

@@ -147,7 +147,8 @@ class TrackedObject:
         if not phrases:
             return
         if self.search is None:
-            self.search = Search((), asked_at=frame_index, is_on=self.bank.is_empty)
+            shown_at = min(self.bank.prompted, default=None)
+            self.search = Search((), asked_at=frame_index, is_on=shown_at is None, found_at=shown_at)
         self.search.add(phrases)
 
     def take_searched_frames(self) -> range:
