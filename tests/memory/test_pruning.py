@@ -11,10 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import moving_square_frames
+from surgvos.core import Frame, MaskPrompt
 from surgvos.errors import ConfigError
 from surgvos.memory import MemoryBank, MemoryEntry, MemoryQuery, MemorySelection, Pruned, Recent
 from surgvos.memory.entry import resolved
 from surgvos.memory.pruning import resemblance_to_last
+from surgvos.tracking.session import Session
+from tracking.fake_model import ColorModel
 
 RULES = {"default": Pruned(), "published": Pruned.published(), "first release": Pruned.first_release()}
 each_rule = pytest.mark.parametrize("policy", RULES.values(), ids=list(RULES))
@@ -216,6 +220,22 @@ def test_the_choice_has_no_gradient() -> None:
     found = Pruned().select(bank, MemoryQuery(8))
     assert not found.kept.requires_grad
     assert all(held.features.requires_grad for held, slot in found.spatial if slot)
+
+
+def test_a_session_prunes_by_name_and_says_what_it_read() -> None:
+    frames = moving_square_frames(12, hw=(32, 48), side_px=8, step_px=2)
+    session = Session(ColorModel(), "pruned")
+    session.add_prompt(0, 1, MaskPrompt(frames[1][0]))
+    attended = [
+        session.step(Frame(index=i, name=str(i), image=image)).objects[1].attended_frames
+        for i, image in enumerate(frames[0])
+    ]
+    assert [len(read) for read in attended] == [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5]
+    for index, read in enumerate(attended[1:], start=1):
+        assert read[0] == 0
+        assert read[-1] == index - 1
+        assert set(read[1:]) <= set(range(index - 6, index))
+        assert list(read) == sorted(read)
 
 
 # --- whatever happens --------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def replay_two_objects(r: Replay) -> None:
     r.run("fwd", start=0)
 
 
-def replay_correction(r: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+def replay_correction(r: Replay) -> None:
     """A correction sticks there, but as if the frame had been followed."""
     sign, x, y, frame = said(r, r"(negative|positive) correction click \(([\d.]+),([\d.]+)\) on frame (\d+)")
     moment = int(frame)
@@ -67,7 +67,7 @@ def replay_correction(r: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
         return made
 
     r.session.add_prompt(moment, 1, PointPrompt(video_point(x, y), int(sign == "positive")))
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("surgvos.tracking.session.encode_entries", noted)
         corrected = r.session.preview(r.video[moment])
     r.compare_video_size(corrected, r.arrays["prompt_video_res"])
@@ -78,6 +78,15 @@ def replay_correction(r: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
     r.arrays["part2_order"] = order[1:]
     r.run("part2", start=moment + 1)
     r.results[1][moment] = corrected
+
+
+REPLAYS = {
+    "mask": replay_mask,
+    "click": replay_click,
+    "box_reverse": replay_box_reverse,
+    "two_objects": replay_two_objects,
+    "correction": replay_correction,
+}
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -92,11 +101,8 @@ def test_video_equals_the_first_release(name: str, monkeypatch: pytest.MonkeyPat
     resemblance = pruning.resemblance_to_last
     monkeypatch.setattr(pruning, "resemblance_to_last", noted)
     r = load(name, monkeypatch, lambda recent: replace(Pruned.first_release(), recent=recent))
-    kind = name.partition("_video_")[2]
-    if kind == "correction":
-        replay_correction(r, monkeypatch)
-    else:
-        REPLAYS[kind](r)
+    kind = max((k for k in REPLAYS if name.partition("_video_")[2].startswith(k)), key=len)
+    REPLAYS[kind](r)
     compare(r)
 
     # One entry of their log speaks for all objects. A correction first predicts its frame without the click, which
@@ -113,11 +119,3 @@ def test_video_equals_the_first_release(name: str, monkeypatch: pytest.MonkeyPat
     assert [frames for frames, _ in compared] == [[frame for _, frame, _ in row] for row in pruned]
     for (_, scores), row in zip(compared, pruned, strict=True):
         np.testing.assert_allclose(scores, [score for _, _, score in row], rtol=0, atol=SCORE_TOLERANCE)
-
-
-REPLAYS = {
-    "mask": replay_mask,
-    "click": replay_click,
-    "box_reverse": replay_box_reverse,
-    "two_objects": replay_two_objects,
-}
