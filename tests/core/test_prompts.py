@@ -34,6 +34,13 @@ def test_boxes_have_an_inside(box) -> None:
         BoxPrompt(box)
 
 
+def test_mirrored_masks_are_masks() -> None:
+    import torch
+
+    mirrored = np.array([[True, False], [True, True]])[:, ::-1]
+    assert torch.from_numpy(MaskPrompt(mirrored).mask).tolist() == [[False, True], [True, True]]
+
+
 def test_masks_of_numbers_are_taken_as_above_zero() -> None:
     assert MaskPrompt(np.array([[0, 255], [1, 0]], dtype=np.uint8)).mask.tolist() == [[False, True], [True, False]]
 

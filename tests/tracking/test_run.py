@@ -6,18 +6,20 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from surgvos.core import Frame, MaskPrompt, PointPrompt
+from surgvos.core import Frame, MaskPrompt, PointPrompt, TextPrompt
 from surgvos.errors import InputError
 from surgvos.io.masks import read_label_map
 from surgvos.io.results import read_frame_log
 from surgvos.tracking.run import RunSettings, RunSummary, segment_video
+from surgvos.tracking.passes import Direction
 from surgvos.tracking.session import Session
-from tracking.fake_model import ColorModel
+from tracking.fake_model import ColorModel, PhraseModel, numbered
 
 HW = (24, 40)
 NUM_FRAMES = 60
@@ -199,6 +201,67 @@ def test_state_round_trip_keeps_shared_tensors_shared(tmp_path: Path) -> None:
     for before, after in zip(session.objects.values(), objects, strict=True):
         assert before.bank.recent.keys() == after.bank.recent.keys()
         assert (before.bank.recent[4].features == after.bank.recent[4].features).all()
+
+
+def searching_session() -> Session:
+    """One object by its phrase, one that is shown late, and one that is nowhere."""
+    model = PhraseModel({"the red one": (220, 20, 20), "something blue": (20, 20, 220)})
+    session = Session(model)
+    session.add_prompt(2, 1, TextPrompt("the red one"))
+    session.add_prompt(20, 2, PointPrompt((15, 17)))
+    session.add_prompt(2, 3, TextPrompt("something blue"))
+    model.scores = {("the red one", index): (0.5, 0.9) for index in range(2, 12)}
+    return session
+
+
+class NumberedMovie(Movie):
+    def __getitem__(self, index: int) -> Frame:
+        frame = super().__getitem__(index)
+        return replace(frame, image=numbered(frame.image, index))
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_what_is_answered_later_joins_what_is_written(tmp_path: Path, direction: Direction) -> None:
+    settings = RunSettings(direction=direction, overlay=True)
+    summary = segment_video(searching_session(), NumberedMovie(), tmp_path / "out", settings, RECORD)
+    is_red = {index: (picture(index).image == (220, 20, 20)).all(axis=2) for index in range(NUM_FRAMES)}
+    for index in range(0 if direction == "both" else 2, NUM_FRAMES):
+        label_map = read_label_map(tmp_path / f"out/masks/{index:05d}.png")
+        # Also before it was certain, and beside the objects that were answered when the frame was passed first.
+        np.testing.assert_array_equal(label_map == 1, is_red[index])
+        assert (label_map == 2).sum() == (80 if index >= 20 or direction == "both" else 0)
+        assert (label_map == 3).sum() == 0
+    # Back from the frame at which the red one was certain, or from that in which the late one was shown.
+    assert summary.num_frames == (NUM_FRAMES - 2) + (14 if direction == "forward" else 20)
+    written = json.loads((tmp_path / "out/run.json").read_text())
+    assert written["searched"] == {
+        "1": {"phrases": ["the red one"], "found_at": 16},
+        "3": {"phrases": ["something blue"], "found_at": None},
+    }
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_kills_change_nothing_of_a_search(tmp_path: Path, direction: Direction) -> None:
+    def go(name: str, kill_at: int | None = None, *, resume: bool = False) -> RunSummary:
+        count = itertools.count(1)
+
+        def progress(num_done: int, num_in_all: int | None) -> None:
+            if next(count) == kill_at:
+                raise Killed
+
+        settings = RunSettings(direction=direction, checkpoint_seconds=4)
+        out = tmp_path / name
+        return segment_video(
+            searching_session(), NumberedMovie(), out, settings, RECORD, resume=resume, progress=progress
+        )
+
+    go("whole")
+    draw = random.Random(3)
+    for attempt in range(9):
+        with pytest.raises(Killed):
+            go("killed", draw.randint(2, 11), resume=attempt > 0)
+    go("killed", resume=True)
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
 
 
 def test_a_damaged_state_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ class MaskPrompt:
             raise InputError(f"expected a mask of shape (h, w), got {array.shape}; try mask[..., 0] > 0")
         if array.dtype != np.bool_:
             array = array > 0
-        object.__setattr__(self, "mask", array)
+        # A view, such as a mirrored mask, may run through memory in a way that tensors cannot.
+        object.__setattr__(self, "mask", np.ascontiguousarray(array))
 
 
 @dataclass(frozen=True, slots=True)
