@@ -16,8 +16,8 @@ from surgvos.core import Frame, MaskPrompt, PointPrompt, TextPrompt
 from surgvos.errors import InputError
 from surgvos.io.masks import read_label_map
 from surgvos.io.results import read_frame_log
-from surgvos.tracking.run import RunSettings, RunSummary, segment_video
 from surgvos.tracking.passes import Direction
+from surgvos.tracking.run import RunSettings, RunSummary, segment_video
 from surgvos.tracking.session import Session
 from tracking.fake_model import ColorModel, PhraseModel, numbered
 
