@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from surgvos.models.families import FAMILIES
 from surgvos.models.interface import ABSENT_LOGIT, ImageFeatures, MaskPrediction, MemoryBatch, PromptBatch
 from surgvos.models.nano import NanoConfig, ReferringNanoConfig
+from surgvos.models.resurg import ResurgConfig
 from surgvos.models.sam2 import Sam2Config
+from surgvos.models.text.clip import ClipTextTower
+from tiny_clip import WIDTH, tiny_clip_folder
 
 SIDE = 128
 NUM_OBJECTS = 3
@@ -31,6 +34,25 @@ TOYS: dict[str, Any] = {
         memory_attention_dropout=0.0,
         decoder_ffn_dim=32,
         iou_head_dim=32,
+    ),
+    "resurgsam2": ResurgConfig(
+        image_size=SIDE,
+        embed_dim=8,
+        stages=(1, 1, 2, 1),
+        global_blocks=(3,),
+        hidden_dim=32,
+        memory_dim=16,
+        num_memory_attention_layers=1,
+        memory_attention_ffn_dim=32,
+        memory_attention_dropout=0.0,
+        decoder_ffn_dim=32,
+        iou_head_dim=32,
+        text_dim=WIDTH,
+        projection_dim=32,
+        fusion_ffn_dim=32,
+        fusion_dropout=0.0,
+        prompt_dropout=0.0,
+        fusion_drop_path=0.0,
     ),
     "nano": NanoConfig(
         widths=(8, 8, 16, 16),
@@ -53,7 +75,7 @@ TOYS: dict[str, Any] = {
 }
 """The smallest configuration of each kind. A new kind is one line here."""
 
-UNUSED = {"sam2": {"no_mem_pos_enc"}, "nano": set(), "referring_nano": set()}
+UNUSED = {"sam2": {"no_mem_pos_enc"}, "resurgsam2": {"no_mem_pos_enc"}, "nano": set(), "referring_nano": set()}
 """Parameters that published files hold and that nothing reads."""
 
 PROMPT_KINDS = ("click", "clicks", "box", "box_and_click", "mask", "correction")
@@ -75,6 +97,8 @@ def model_of(family: str) -> Any:
     """A toy whose every parameter is random, so that nothing is left out by a zero."""
     torch.manual_seed(0)
     model = FAMILIES[family].model_class(TOYS[family]).eval()
+    if hasattr(model, "language"):
+        model.language = ClipTextTower(tiny_clip_folder())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.startswith("image_encoder.") and "norm" not in name:

@@ -50,6 +50,7 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> nn.Mo
     path = Path(path)
     state, metadata = _read(path)
     family = find_family(state, metadata.get("family"))
+    state = {key: value for key, value in state.items() if not key.startswith(family.left_out)}
     if "config" in metadata:
         config = _config_from_json(family.config_class, metadata["config"], path)
     else:

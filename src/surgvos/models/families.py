@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from surgvos.errors import CheckpointError
 from surgvos.models.nano import NanoConfig, NanoModel, ReferringNano, ReferringNanoConfig
+from surgvos.models.resurg import ResurgConfig, ResurgModel
 from surgvos.models.sam2 import Sam2Config, Sam2Model, base_plus, large, small, tiny
 
 State = Mapping[str, Tensor]
 
 _STRANGERS = {
     "spatial_perceiver.": "EdgeTAM",
-    "cross_modal_fusion.": "ReSurgSAM2",
     "image_encoder.patch_embed.": "SAM 1",
     "vision_encoder.": "a Hugging Face conversion",
 }
@@ -39,12 +39,14 @@ class Family:
         model_class: Built from a configuration alone.
         matches: Whether weights without metadata are of this kind.
         infer_config: Read the configuration off the weights' names and shapes.
+        left_out: Beginning of the names of weights that files may hold and that the model gets elsewhere.
     """
 
     config_class: type
     model_class: Callable[[Any], nn.Module]
     matches: Callable[[State], bool]
     infer_config: Callable[[State], Any]
+    left_out: tuple[str, ...] = ()
 
 
 def infer_sam2_config(state: State) -> Sam2Config:
@@ -80,6 +82,37 @@ def infer_sam2_config(state: State) -> Sam2Config:
     except KeyError as missing:
         raise CheckpointError(
             f"expected weights of SAM 2, got {describe(state)} without {missing}, try a SAM 2.0 or 2.1 checkpoint"
+        ) from None
+
+
+def infer_resurg_config(state: State) -> ResurgConfig:
+    """Read the size of a published ReSurgSAM2 network off its weights' names and shapes.
+
+    Raises:
+        CheckpointError: The weights are of no published size, or of a network that is built otherwise.
+    """
+    base = infer_sam2_config(state)
+    own = {field.name: getattr(base, field.name) for field in fields(base)}
+    # What no shape tells is as published, not as in SAM 2.
+    for name in ("image_size", "binarize_prompted_memory"):
+        del own[name]
+    mamba = "cross_modal_fusion.transformer.layers.0.mamba_layers.0"
+    try:
+        for needed in ("mamba.A_b_log", "mamba.A_s_log", "mlp.dwconv.dwconv.weight", "mlp.grn.gamma"):
+            state[f"{mamba}.{needed}"]
+        if "sam_prompt_encoder.language_fusion_mlp.layers.0.weight" not in state:
+            raise KeyError("sam_prompt_encoder.language_fusion_mlp.layers.0.weight")
+        return ResurgConfig(
+            **own,
+            text_dim=state["token_projection.layers.0.weight"].shape[1],
+            projection_dim=state["token_projection.layers.0.weight"].shape[0],
+            fusion_ffn_dim=state["cross_modal_fusion.transformer.layers.0.mlp.layers.0.weight"].shape[0],
+            num_fused_frames=state["cross_modal_fusion.temporal_pos_embed"].shape[1],
+        )
+    except KeyError as missing:
+        raise CheckpointError(
+            f"expected weights of ReSurgSAM2 as released, got those of another stage or variant, without {missing}, "
+            "try sam2.1_hiera_s_ref17.pth or sam2.1_hiera_s_ref18.pth"
         ) from None
 
 
@@ -143,7 +176,12 @@ def _is_referring_nano(state: State) -> bool:
     return _is_nano(state) and any(key.startswith("phrase_finder.") for key in state)
 
 
+def _is_resurg(state: State) -> bool:
+    return _is_sam2(state) and any(key.startswith("cross_modal_fusion.") for key in state)
+
+
 FAMILIES: dict[str, Family] = {
+    "resurgsam2": Family(ResurgConfig, ResurgModel, _is_resurg, infer_resurg_config, left_out=("language_model.",)),
     "sam2": Family(Sam2Config, Sam2Model, _is_sam2, infer_sam2_config),
     "referring_nano": Family(
         ReferringNanoConfig, ReferringNano, _is_referring_nano, lambda state: ReferringNanoConfig()

@@ -15,6 +15,7 @@ from surgvos.models.devices import resolve_device, resolve_dtype
 from surgvos.models.interface import VideoModel
 from surgvos.models.nano import NanoConfig, NanoModel
 from surgvos.models.registry import place
+from surgvos.models.resurg import ResurgConfig, ResurgModel, resurg_small
 from surgvos.models.sam2 import Sam2Config, Sam2Model, base_plus, large, small, tiny
 
 _SAM2_SIZES = {"tiny": tiny, "small": small, "base-plus": base_plus, "large": large}
@@ -28,6 +29,7 @@ def _sam2_config(version: str, size: str) -> Callable[[], Sam2Config]:
 
 ARCHITECTURES: dict[str, Callable[[], Sam2Config | NanoConfig]] = {
     **{f"{v}-hiera-{size}": _sam2_config(v, size) for v in ("sam2.1", "sam2") for size in _SAM2_SIZES},
+    "resurgsam2": resurg_small,
     "surgvos-nano": NanoConfig,
 }
 """Configurations by the name of the model that has them."""
@@ -63,10 +65,16 @@ def build_with_random_weights(
         if not isinstance(config, Sam2Config):
             raise ConfigError(f"expected no input size for {name}, got {image_size}: it follows the video's size")
         config = replace(config, image_size=image_size)
-    model: nn.Module = NanoModel(config) if isinstance(config, NanoConfig) else Sam2Model(config)
+    model = _build(config)
     fill_with_random_weights(model, seed)
     where = resolve_device(device)
     return place(model.eval(), where, resolve_dtype(dtype, where))
+
+
+def _build(config: Sam2Config | NanoConfig) -> nn.Module:
+    if isinstance(config, NanoConfig):
+        return NanoModel(config)
+    return ResurgModel(config) if isinstance(config, ResurgConfig) else Sam2Model(config)
 
 
 def fill_with_random_weights(model: nn.Module, seed: int) -> None:
@@ -79,7 +87,7 @@ def fill_with_random_weights(model: nn.Module, seed: int) -> None:
     state: dict[str, Any] = {}
     for name, value in model.state_dict().items():
         leaf = name.rpartition(".")[2]
-        if leaf == "positional_encoding_gaussian_matrix" or not value.is_floating_point():
+        if leaf == "positional_encoding_gaussian_matrix" or leaf.startswith("A_") or not value.is_floating_point():
             state[name] = value
         elif value.ndim > 1 and leaf == "weight":
             state[name] = draw(value) / value[0].numel() ** 0.5
