@@ -9,7 +9,14 @@ from hypothesis.extra.numpy import arrays
 
 from surgvos.errors import InputError
 from surgvos.evaluation import functional
-from surgvos.evaluation.functional import boundary, boundary_f_measure, default_tolerance_px, dice, jaccard
+from surgvos.evaluation.functional import (
+    boundary,
+    boundary_f_measure,
+    default_tolerance_px,
+    dice,
+    jaccard,
+    region_scores,
+)
 
 SCORES = (jaccard, dice, boundary_f_measure)
 
@@ -164,3 +171,37 @@ def test_examples_run():
     found = doctest.testmod(functional)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def degenerate_mask(rng, hw):
+    """Empty, full, one pixel, a row, a block, noise, or a mixture."""
+    mask = np.zeros(hw, bool)
+    kind = rng.integers(7)
+    if kind == 1:
+        mask[:] = True
+    elif kind == 2:
+        mask[rng.integers(hw[0]), rng.integers(hw[1])] = True
+    elif kind == 3:
+        mask[rng.integers(hw[0])] = True
+    elif kind >= 4:
+        y, x = rng.integers(0, hw[0]), rng.integers(0, hw[1])
+        mask[y : y + rng.integers(1, hw[0] + 1), x : x + rng.integers(1, hw[1] + 1)] = True
+    if kind == 6:
+        mask ^= rng.random(hw) < 0.1
+    return mask
+
+
+def test_scores_equal_the_plain_definitions_on_thousands_of_masks():
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        hw = tuple(rng.integers(1, 16, 2))
+        prediction, truth = degenerate_mask(rng, hw), degenerate_mask(rng, hw)
+        tolerance_px = int(rng.integers(0, 5))
+        pairs = list(zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True))
+        common, union = sum(p and t for p, t in pairs), sum(p or t for p, t in pairs)
+        found = region_scores(prediction, truth, tolerance_px)
+        assert abs(found.jaccard - (common / union if union else 1)) <= 1e-9
+        assert abs(found.dice - (2 * common / (common + union) if union else 1)) <= 1e-9
+        assert abs(found.boundary_f - plain_f_measure(prediction, truth, tolerance_px)) <= 1e-9
+        assert (found.jaccard, found.dice) == (jaccard(prediction, truth), dice(prediction, truth))
+        assert found.boundary_f == boundary_f_measure(prediction, truth, tolerance_px)

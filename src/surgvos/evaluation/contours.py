@@ -88,7 +88,7 @@ def contour_distance(one: np.ndarray, other: np.ndarray) -> float | None:
 
     Example:
         >>> contour_distance(np.array([[0, 1], [0, 3]]), np.array([[0, 5]]))
-        1.5
+        1.25
     """
     if len(one) == 0 or len(other) == 0:
         return None

@@ -165,13 +165,23 @@ def can_be_followed(flow: np.ndarray, reverse: np.ndarray) -> np.ndarray:
     Reference: Sundaram et al., Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow,
         ECCV 2010, equation 5.
     """
-    height, width = flow.shape[:2]
-    x = np.arange(width, dtype=np.float32) + flow[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
-    there = cv2.remap(reverse, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    there = _sample(reverse, flow)
     miss = ((flow + there) ** 2).sum(axis=2)
     length = (flow**2).sum(axis=2) + (there**2).sum(axis=2)
     return miss < 0.01 * length + 0.5
+
+
+def _sample(field: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Read a field ``(h, w, 2)`` bilinearly at x + flow(x), or at the edge where that lies outside."""
+    height, width = field.shape[:2]
+    x = np.clip(np.arange(width) + flow[..., 0].astype(float), 0, width - 1)
+    y = np.clip(np.arange(height)[:, None] + flow[..., 1].astype(float), 0, height - 1)
+    left, top = x.astype(np.intp), y.astype(np.intp)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    across, down = (x - left)[..., None], (y - top)[..., None]
+    upper = field[top, left] * (1 - across) + field[top, right] * across
+    lower = field[bottom, left] * (1 - across) + field[bottom, right] * across
+    return upper * (1 - down) + lower * down
 
 
 def _nearest_multiple(side: float) -> int:

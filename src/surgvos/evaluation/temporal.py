@@ -135,7 +135,7 @@ def resize_to_lower_pixel(label_map: np.ndarray, image_hw: tuple[int, int]) -> n
         [[1, 2]]
     """
     rows, columns = (
-        np.minimum((np.arange(new) * np.float32(old / new)).astype(np.intp), old - 1)
+        np.minimum((np.arange(new, dtype=np.float32) * np.float32(old / new)).astype(np.intp), old - 1)
         for new, old in zip(image_hw, label_map.shape, strict=True)
     )
     return label_map[rows[:, None], columns]
