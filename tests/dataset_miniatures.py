@@ -24,7 +24,7 @@ Files = dict[str, bytes]
 """Relative name -> content: a download, unpacked."""
 
 NUM_TRAIN, NUM_TEST = 3, 2
-"""Frames per sequence."""
+"""Frames per sequence; frames of 1920x1080 take long, so there are fewer of them."""
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -59,7 +59,7 @@ def endovis17_files() -> Files:
     }
     for number, names in tools.items():
         archive = f"instrument_{'1_4' if number < 5 else '5_8'}_training/instrument_dataset_{number}"
-        for index in range(NUM_TRAIN):
+        for index in range(NUM_TEST):
             files[f"{archive}/left_frames/frame{index:03d}.png"] = frame(10 * number + index, (1080, 1920))
             files[f"{archive}/right_frames/frame{index:03d}.png"] = b"not read"
             for place, name in enumerate(names):
@@ -84,7 +84,7 @@ def endovis17_files() -> Files:
 def endovis17() -> DataSet:
     return EndoVis17(
         parts=(
-            Part("train", "train", seq_names(1, 7), range(NUM_TRAIN)),
+            Part("train", "train", seq_names(1, 7), range(NUM_TEST)),
             Part("test", "valid", seq_names(1), range(225, 225 + NUM_TEST)),
             Part("holdout", "valid", seq_names(9), range(NUM_TEST)),
         )

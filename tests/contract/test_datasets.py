@@ -14,9 +14,11 @@ from dataset_miniatures import MINIATURES, contents, png, write_folder, write_ta
 from surgvos.core.labels import LabelSpace
 from surgvos.data import prepared
 from surgvos.data.archives import FileTree
+from surgvos.data.clips import BatchShape
 from surgvos.data.dataset import DataSet, PrepareOptions
 from surgvos.data.dataset_check import check_dataset, recorded_name
 from surgvos.data.datasets import DATASETS, dataset_by_name
+from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.errors import InputError
 from surgvos.io.image_folder import list_images
 from surgvos.io.masks import read_label_map
@@ -126,6 +128,14 @@ def test_prompts_are_the_frames_on_which_objects_first_appear(name: str, ready: 
                 expected.append(path.stem)
             seen |= ids
         assert [path.stem for path in list_images(video.prompts)] == expected
+
+
+@each_dataset
+def test_training_reads_what_is_prepared(name: str, ready: dict[str, Path]) -> None:
+    shape = BatchShape(num_frames=2, image_hw=(64, 80), batch_size=1)
+    batch = VosFolderConfig(root=str(ready[name] / "train")).open(shape, seed=0)[0]
+    assert batch.images.shape == (2, 1, 3, 64, 80)
+    assert batch.masks.any()
 
 
 @each_dataset

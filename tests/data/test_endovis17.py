@@ -31,8 +31,8 @@ def prepare(files: Files, tmp_path: Path) -> Path:
 
 
 def test_frames_are_cropped_and_not_resized(ready: Path) -> None:
-    source = decode_image(endovis17_files()[f"{TRAIN_1}/left_frames/frame002.png"], "")
-    prepared = read_image(ready / "train/JPEGImages/seq_1/00002.png")
+    source = decode_image(endovis17_files()[f"{TRAIN_1}/left_frames/frame001.png"], "")
+    prepared = read_image(ready / "train/JPEGImages/seq_1/00001.png")
     np.testing.assert_array_equal(prepared, source[28:1052, 320:1600])
 
 
@@ -124,7 +124,7 @@ def test_a_tool_that_lacks_a_frame_is_a_gap(tmp_path: Path) -> None:
 
 def test_an_unknown_tool_is_refused(tmp_path: Path) -> None:
     files = dict(endovis17_files())
-    for index in range(3):
+    for index in range(2):
         files[f"{TRAIN_1}/ground_truth/Laser_labels/frame{index:03d}.png"] = png(tool_map(100))
     with pytest.raises(InputError, match=r"named after a tool .*, got 'Laser_labels'"):
         prepare(files, tmp_path)

@@ -80,10 +80,12 @@ def list_() -> None:
         dataset = dataset_by_name(name)
         sizes = ", ".join(f"{split} {len(videos)} videos" for split, videos in dataset.splits.items())
         typer.echo(f"{name}: {dataset.title} ({sizes})")
-        typer.echo(f"  request it at {dataset.access.address}")
+        needs: dict[tuple[str, str], list[str]] = {}
         for archive in dataset.archives:
-            place = f", from {archive.access.address}" if archive.access else ""
-            typer.echo(f"  {'optional' if archive.optional else 'needs'} {archive.name}{place}")
+            place = (archive.access or dataset.access).address
+            needs.setdefault(("optional" if archive.optional else "needs", place), []).append(archive.name)
+        for (word, place), archives in needs.items():
+            typer.echo(f"  {word} {', '.join(archives)} from {place}")
         typer.echo(f"  terms: {dataset.access.licence}")
     typer.echo("then: surgvos data prepare NAME --source DOWNLOADS --out FOLDER")
 

@@ -243,13 +243,14 @@ class DataSet(ABC):
 
     def lacking(self, gaps: Sequence[Gap], sources: Sequence[str | Path], *, partial_helps: bool = False) -> InputError:
         """The error for a source that lacks something: it names what, the archives, and where to request them."""
-        archives = self.archives_of(gaps)
-        places = {(archive.access or self.access).steps for archive in archives} or {self.access.steps}
-        names = first_names([archive.name for archive in archives], 8) or "the data set"
+        names: dict[str, list[str]] = {}
+        for archive in self.archives_of(gaps):
+            names.setdefault((archive.access or self.access).steps, []).append(archive.name)
+        steps = "; ".join(f"{place}: {first_names(found, 8)}" for place, found in names.items())
         way_out = ", or --partial to prepare the rest" if partial_helps else ""
         return InputError(
             f"expected {first_names([str(gap) for gap in gaps])}, got none in "
-            f"{', '.join(str(source) for source in sources)}; try {'; '.join(sorted(places))} {names}{way_out}"
+            f"{', '.join(str(source) for source in sources)}; try {steps}{way_out}"
         )
 
     def archives_of(self, gaps: Sequence[Gap]) -> tuple[Archive, ...]:
