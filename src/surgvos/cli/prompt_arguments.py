@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surgvos.core.masks import RunLength, decode_run_length, encode_run_length, label_map_to_masks
-from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, TextPrompt
 from surgvos.data.prompt_protocols import PlacedPrompt
 from surgvos.errors import InputError
 from surgvos.io.files import replacing
@@ -17,6 +17,7 @@ from surgvos.io.masks import read_binary_mask, read_label_map
 
 _MASK = re.compile(r"(?:(\d+)@)?(\d+):(.+)")
 _PLACED = re.compile(r"(\d+)@(\d+):(.+)")
+_TEXT = re.compile(r"(?:(\d+)(?:@(\d+))?=)?(.+)", re.DOTALL)
 
 
 def parse_mask(text: str) -> list[PlacedPrompt]:
@@ -47,12 +48,30 @@ def parse_box(text: str) -> PlacedPrompt:
     return frame, object_id, BoxPrompt(_numbers("--box", text, rest.split(","), 4))
 
 
+def parse_texts(texts: Sequence[str], shown: Sequence[PlacedPrompt], first_frame: int) -> list[PlacedPrompt]:
+    """``[OBJ[@FRAME]=]PHRASE``: without an object id, each phrase says an object that has no other prompt.
+
+    Args:
+        texts: As they were written.
+        shown: The other prompts.
+        first_frame: Where phrases without a frame are looked for first.
+    """
+    matches = [_TEXT.fullmatch(text) for text in texts]
+    parts = [match.groups() if match is not None else (None, None, "") for match in matches]
+    taken = {object_id for _, object_id, _ in shown} | {int(object_id) for object_id, _, _ in parts if object_id}
+    free = (object_id for object_id in range(1, 65536) if object_id not in taken)
+    return [
+        (int(frame or first_frame), int(object_id) if object_id else next(free), TextPrompt(phrase))
+        for object_id, frame, phrase in parts
+    ]
+
+
 def read_prompt_file(path: str | Path, video: str | None = None) -> list[PlacedPrompt]:
     """Read a JSON list of prompts.
 
     Each is ``{"frame": 0, "object": 1, ...}`` with one or more of ``"points": [[x, y], ...]`` (and ``"labels":
-    [1, 0, ...]``), ``"box": [x0, y0, x1, y1]``, and ``"mask"``: a file beside the JSON, or uncompressed COCO run
-    lengths. ``"video"`` may say which video it belongs to.
+    [1, 0, ...]``), ``"box": [x0, y0, x1, y1]``, ``"text"``: a phrase, and ``"mask"``: a file beside the JSON, or
+    uncompressed COCO run lengths. ``"video"`` may say which video it belongs to.
 
     Args:
         path: The file.
@@ -95,6 +114,8 @@ def describe_prompt(frame_index: int, object_id: int, prompt: Prompt) -> dict[st
         described["box"] = prompt.box_xyxy.tolist()
     if isinstance(prompt, PointPrompt):
         described |= {"points": prompt.points_xy.tolist(), "labels": prompt.labels.tolist()}
+    if isinstance(prompt, TextPrompt):
+        described["text"] = prompt.phrase
     return described
 
 
@@ -105,14 +126,16 @@ def _read_item(item: dict[str, Any], path: Path) -> Iterator[PlacedPrompt]:
         raise InputError(
             f'expected "frame" and "object" numbers in {str(path)!r}, got {json.dumps(item)[:80]}'
         ) from error
-    if not item.keys() & {"points", "box", "mask"}:
-        raise InputError(f'expected "points", "box" or "mask" in {str(path)!r}, got {json.dumps(item)[:80]}')
+    if not item.keys() & {"points", "box", "mask", "text"}:
+        raise InputError(f'expected "points", "box", "mask" or "text" in {str(path)!r}, got {json.dumps(item)[:80]}')
     if "mask" in item:
         yield frame, object_id, MaskPrompt(_read_mask(item["mask"], path))
     if "box" in item:
         yield frame, object_id, BoxPrompt(item["box"])
     if "points" in item:
         yield frame, object_id, PointPrompt(item["points"], item.get("labels", 1))
+    if "text" in item:
+        yield frame, object_id, TextPrompt(str(item["text"]))
 
 
 def _read_mask(value: str | RunLength, path: Path) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
 from surgvos.cli.progress import progress_bar
+from surgvos.core.frame import FrameStream, VideoSource
 from surgvos.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ def segment(
     ] = None,
     point: Annotated[list[str] | None, typer.Option(help="OBJ@FRAME:x,y[,+|-]; - is a click beside the object")] = None,
     box: Annotated[list[str] | None, typer.Option(help="OBJ@FRAME:x0,y0,x1,y1")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help='[OBJ[@FRAME]=]"PHRASE": look for what it says; several phrases of one OBJ compete'),
+    ] = None,
+    show_unconfirmed: Annotated[
+        bool, typer.Option("--show-unconfirmed", help="Write what a phrase comes across also while it is not certain")
+    ] = False,
+    published_search: Annotated[
+        bool, typer.Option("--published-search", help="Look for phrases as ReSurgSAM2 does: show all, never look again")
+    ] = False,
     prompts: Annotated[
         Path | None, typer.Option(help="JSON list of prompts; for a data set, the folder of VIDEO/prompts.json")
     ] = None,
@@ -69,12 +80,17 @@ def segment(
 
         surgvos segment case.mp4 --out out --point 1@0:640,360 --box 2@0:100,80,420,300 --overlay
 
+    Or say what it is called, to a model that reads phrases; it is followed once it is certain:
+
+        surgvos segment case.mp4 --out out --model ref17.pth --text "large needle driver" --text "2=suction"
+
     Or let the label maps of a data set show every object of every video where it first appears:
 
         surgvos segment VOS-Endovis18 --dataset endovis18 --prompt points --out out
     """
     from surgvos.cli.segmenter import open_segmenter
     from surgvos.tracking.run import RunSettings
+    from surgvos.tracking.searching import SearchOptions
     from surgvos.tracking.session import Direction, SessionOptions
 
     def loaded() -> Segmenter:
@@ -85,6 +101,7 @@ def segment(
             dtype=dtype,
             memory=memory,
             options=SessionOptions(non_overlap=not overlap, fill_hole_area_px=fill_holes),
+            search=SearchOptions.published() if published_search else SearchOptions(show_unconfirmed=show_unconfirmed),
             settings=RunSettings(
                 direction=cast(Direction, direction), start=start, stop=stop, per_object=per_object, overlay=overlay
             ),
@@ -92,9 +109,10 @@ def segment(
 
     if dataset is None:
         _refuse("of --dataset", split=split, videos=videos, annotations=annotations, prompt=prompt, objects=objects)
-        _segment_video(loaded, source, _collect_prompts(mask, point, box, prompts, source), out, resume=resume)
+        shown = _collect_prompts(mask, point, box, prompts, source)
+        _segment_video(loaded, source, shown, _Spoken(text or [], start, direction), out, resume=resume)
         return
-    _refuse("of a single video", mask=mask, point=point, box=box, start=start, stop=stop)
+    _refuse("of a single video", mask=mask, point=point, box=box, text=text, start=start, stop=stop)
 
     from surgvos.cli.segment_dataset import Prompting, find_videos, segment_dataset
 
@@ -103,20 +121,45 @@ def segment(
     segment_dataset(loaded(), found, prompting, out, resume=resume)
 
 
-def _segment_video(
-    loaded: Callable[[], Segmenter], source: str, placed: list[PlacedPrompt], out: Path, *, resume: bool
-) -> None:
-    if not placed:
-        raise InputError("expected at least one object to follow, got none; try --point 1@0:x,y")
+class _Spoken(NamedTuple):
+    """Phrases, and what says from which frame on they are looked for."""
 
+    texts: list[str]
+    start: int | None
+    direction: str
+
+    def first_frame(self, video: FrameStream) -> int:
+        if self.start is not None:
+            return self.start
+        return len(video) - 1 if self.direction == "backward" and isinstance(video, VideoSource) else 0
+
+
+def _segment_video(
+    loaded: Callable[[], Segmenter],
+    source: str,
+    shown: list[PlacedPrompt],
+    spoken: _Spoken,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    if not shown and not spoken.texts:
+        raise InputError('expected at least one object to follow, got none; try --point 1@0:x,y or --text "..."')
+
+    from surgvos.cli.prompt_arguments import parse_texts
     from surgvos.io.video import open_video
 
     video = open_video(source)
+    placed = shown + parse_texts(spoken.texts, shown, spoken.first_frame(video))
+    # In one order, however they were said: a tie between objects goes to the lower id.
+    placed.sort(key=lambda prompt: prompt[:2])
     segmenter = loaded()
     with progress_bar("frames") as progress:
         summary = segmenter.segment(video, placed, out, source=source, resume=resume, progress=progress)
     speed = f" at {summary.num_frames_now / summary.seconds:.1f} frames/s" if summary.num_frames_now else ""
     typer.echo(f"{summary.num_frames} frames in {out}{speed}")
+    for object_id, phrases in summary.not_found.items():
+        typer.echo(f"object {object_id} was not found: {', '.join(phrases)}")
 
 
 def _collect_prompts(
@@ -129,8 +172,7 @@ def _collect_prompts(
     placed += [parse_point(text) for text in points or []]
     path = Path(source).resolve()
     placed += [] if file is None else read_prompt_file(file, path.name if path.is_dir() else path.stem)
-    # In one order, however they were said: a tie between objects goes to the lower id.
-    return sorted(placed, key=lambda prompt: prompt[:2])
+    return placed
 
 
 def _refuse(whose: str, **options: Any) -> None:

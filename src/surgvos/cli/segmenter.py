@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from surgvos.core.frame import FrameStream
     from surgvos.models.interface import VideoModel
     from surgvos.tracking.run import Progress, RunSettings, RunSummary
+    from surgvos.tracking.searching import SearchOptions
     from surgvos.tracking.session import SessionOptions
 
 
@@ -26,6 +27,7 @@ class Segmenter:
         model_record: What ``run.json`` says of it.
         memory: Name of the memory policy.
         options: Of every session.
+        search: Of every session: how phrases are looked for.
         settings: Of every run, but for the frame rate.
     """
 
@@ -33,6 +35,7 @@ class Segmenter:
     model_record: dict[str, Any]
     memory: str
     options: SessionOptions
+    search: SearchOptions
     settings: RunSettings
 
     def segment(
@@ -50,7 +53,7 @@ class Segmenter:
         from surgvos.tracking.run import segment_video
         from surgvos.tracking.session import Session
 
-        session = Session(self.model, self.memory, self.options)
+        session = Session(self.model, self.memory, self.options, self.search)
         for placed_prompt in placed:
             session.add_prompt(*placed_prompt)
         settings = replace(self.settings, fps=getattr(video, "fps", None) or self.settings.fps)
@@ -59,6 +62,7 @@ class Segmenter:
             "model": self.model_record,
             "memory": {"policy": self.memory, **asdict(session.policy)},  # type: ignore[call-overload]
             "session": asdict(session.options),
+            "search": asdict(session.search_options),
             "run": asdict(settings),
             "prompts": [describe_prompt(*placed_prompt) for placed_prompt in placed],
             "versions": package_versions(),
@@ -74,6 +78,7 @@ def open_segmenter(
     dtype: str,
     memory: str,
     options: SessionOptions,
+    search: SearchOptions,
     settings: RunSettings,
 ) -> Segmenter:
     """Load a model for any number of videos.
@@ -91,4 +96,6 @@ def open_segmenter(
     Session(loaded, memory, options)  # a wrong name of a policy is said before any video is opened
     record = {"name": model, "dtype": str(loaded.compute_dtype), "sha256": file_sha256(weights)}
     record |= {} if size is None else {"size": str(size)}
-    return Segmenter(model=loaded, model_record=record, memory=memory, options=options, settings=settings)
+    return Segmenter(
+        model=loaded, model_record=record, memory=memory, options=options, search=search, settings=settings
+    )

@@ -43,11 +43,13 @@ class RunSummary:
         num_frames: Frames answered, over all passes and restarts.
         seconds: Time of this start alone.
         num_frames_now: Frames answered by this start.
+        not_found: Object id -> its phrases, for objects that were looked for in vain.
     """
 
     num_frames: int
     seconds: float
     num_frames_now: int
+    not_found: dict[int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ class _Run:
         self.num_frames_in_all: int | None = None
         self.num_frames = 0
         self.num_frames_before = 0
+        self.searched: dict[str, Any] = {}
         self.saved_at = time.monotonic()
 
     def do(self, *, resume: bool) -> RunSummary:
@@ -133,13 +136,16 @@ class _Run:
             self._follow(run)
             run = self.session.plan_after(self.source, run, self.settings.direction)
             self._save(run)
+            self.searched = self._told_of_searches()
         if self.settings.overlay and not self.live:
             self._render_overlay()
         seconds = time.perf_counter() - started
         done_now = self.num_frames - self.num_frames_before
-        self._write_record("done", seconds_per_frame=round(seconds / done_now, 5) if done_now else None)
+        speed = round(seconds / done_now, 5) if done_now else None
+        self._write_record("done", seconds_per_frame=speed, searched=self.searched)
         (self.out / RESUME).unlink(missing_ok=True)
-        return RunSummary(self.num_frames, seconds, done_now)
+        not_found = {int(i): tuple(told["phrases"]) for i, told in self.searched.items() if told["found_at"] is None}
+        return RunSummary(self.num_frames, seconds, done_now, not_found)
 
     def _begin(self) -> Pass:
         if self._holds_results():
@@ -175,11 +181,13 @@ class _Run:
             raise InputError("expected a video file or a folder to resume, got a live stream, which cannot be rewound")
         if before["status"] == "done":
             self.num_frames = self.num_frames_before = before["num_frames"]
+            self.searched = before.get("searched", {})
             return None
         if not (self.out / RESUME).exists():
             self._cut_log(0)
             return self.session.plan(self.source, self.settings.start, self.settings.stop, self.settings.direction)
         progress = self.session.restore(self.out / RESUME)
+        self.searched = self._told_of_searches()
         self.num_frames = self.num_frames_before = progress["num_frames"]
         self._cut_log(self.num_frames)
         return None if progress["left"] is None else Pass.from_plain(progress["left"])
@@ -233,14 +241,13 @@ class _Run:
             self.session.save(self.out / RESUME, {"num_frames": self.num_frames, "left": plain})
             self.saved_at = time.monotonic()
 
+    def _told_of_searches(self) -> dict[str, Any]:
+        """Object id -> its phrases, and the frame from which it was followed first (None: it was never found)."""
+        searches = {i: tracked.search for i, tracked in self.session.objects.items() if tracked.search is not None}
+        return {str(i): {"phrases": search.phrases, "found_at": search.found_at} for i, search in searches.items()}
+
     def _write_record(self, status: str, **more: Any) -> None:
         content = {"status": status, "num_frames": self.num_frames, **more, "record": self.record}
-        searches = {i: tracked.search for i, tracked in self.session.objects.items() if tracked.search is not None}
-        if searches and status == "done":
-            content["searched"] = {
-                str(object_id): {"phrases": search.phrases, "found_at": search.found_at}
-                for object_id, search in searches.items()
-            }
         write_json_atomic(self.out / RUN, content)
 
     def _cut_log(self, num_frames: int) -> None:
