@@ -165,7 +165,7 @@ def endovis18_instrument() -> TrainConfig:
     Pointers' distances are divided by 15, as when videos are followed, and not by the clip's length (`Recent`). Clips
     that run over the end of a video turn back instead of being drawn again.
     """
-    return _endovis(num_frames=11 * 149, root="data/endovis18/train", object_ids=tuple(range(1, 11)))
+    return _endovis(num_frames=11 * 149, root="data/vos-endovis18/train", object_ids=tuple(range(1, 11)))
 
 
 def endovis18() -> TrainConfig:
