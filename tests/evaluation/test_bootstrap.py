@@ -34,10 +34,9 @@ def report_of(videos, object_classes=None):
 def plain_interval(values, num_samples, seed, level):
     """Draw units one by one, average, sort, and cut the tails off."""
     rng = np.random.default_rng(seed)
-    counts = [rng.multinomial(len(values), [1 / len(values)] * len(values)) for _ in range(num_samples)]
     means = []
-    for sample in counts:
-        drawn = [value for value, times in zip(values, sample, strict=True) for _ in range(times)]
+    for sample in rng.integers(0, len(values), (num_samples, len(values))):
+        drawn = [values[index] for index in sample]
         means.append(sum(drawn) / len(drawn))
     means.sort()
 

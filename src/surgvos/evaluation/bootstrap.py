@@ -52,8 +52,9 @@ class Bootstrap:
 
     def draws(self, num_units: int) -> np.ndarray:
         """Draw: how often each unit is in each sample, int ``(num_samples, num_units)``."""
-        generator = np.random.default_rng(self.seed)
-        return generator.multinomial(num_units, np.full(num_units, 1 / num_units), size=self.num_samples)
+        drawn = np.random.default_rng(self.seed).integers(0, num_units, (self.num_samples, num_units))
+        drawn += num_units * np.arange(self.num_samples)[:, None]
+        return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
 
     def interval(self, samples: np.ndarray) -> Interval | None:
         """Percentile interval of a score's samples ``(num_samples,)``; None where none has a value.

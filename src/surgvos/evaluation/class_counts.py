@@ -53,7 +53,8 @@ def count_pixels(prediction: np.ndarray, truth: np.ndarray, classes: LabelSpace)
             "pixels; try resizing the prediction with nearest-neighbour"
         )
     num_classes = len(classes)
-    table = joint_histogram(_to_indices(prediction, classes), _to_indices(truth, classes), num_classes + 3)
+    lookup = _lookup(classes)
+    table = joint_histogram(replace_ids(prediction, lookup), replace_ids(truth, lookup), num_classes + 3)
     for name, label_map, num_unknown in (
         ("prediction", prediction, table[-1].sum()),
         ("ground truth", truth, table[:, -1].sum()),
@@ -61,10 +62,11 @@ def count_pixels(prediction: np.ndarray, truth: np.ndarray, classes: LabelSpace)
         if num_unknown:
             raise _unknown_id(name, label_map, classes)
     table = table[:, : num_classes + 1]  # without the pixels that the truth ignores
+    of_classes = slice(1, num_classes + 1)
     return PixelCounts(
-        common=np.diagonal(table)[:num_classes].copy(),
-        predicted=table[:num_classes].sum(axis=1),
-        true=table[:, :num_classes].sum(axis=0),
+        common=np.diagonal(table)[of_classes].copy(),
+        predicted=table[of_classes].sum(axis=1),
+        true=table[:, of_classes].sum(axis=0),
     )
 
 
@@ -131,34 +133,59 @@ class ClassSums:
         return ClassSums(**{f.name: weights @ getattr(self, f.name) for f in fields(self)})
 
 
-def _to_indices(label_map: np.ndarray, classes: LabelSpace) -> np.ndarray:
-    """Replace ids by 0 .. n-1 for classes, n background, n + 1 ignored, n + 2 unknown."""
-    lookup = _lookup(classes)
-    if label_map.dtype == np.uint8 and lookup.dtype == np.uint8:
-        return cv2.LUT(label_map, lookup[:256])
+def replace_ids(label_map: np.ndarray, lookup: np.ndarray) -> np.ndarray:
+    """Replace each id by ``lookup[id]``, in an image of the lookup's type."""
+    if label_map.dtype == lookup.dtype == np.uint8:
+        padded = np.zeros(256, np.uint8)
+        padded[: lookup.size] = lookup[:256]
+        return cv2.LUT(np.ascontiguousarray(label_map), padded)
     return lookup[label_map]
+
+
+def joint_histogram(first: np.ndarray, second: np.ndarray, num_values: int) -> np.ndarray:
+    """Count pairs of values below ``num_values`` in two images of one size, int ``(num_values, num_values)``.
+
+    Fast where most pixels are 0 in both.
+
+    Args:
+        first: uint8 or uint16; which value stands in the rows of the table.
+        second: The same, for its columns.
+        num_values: Values there may be.
+    """
+    images = [np.ascontiguousarray(image).reshape(-1) for image in (first, second)]
+    table = np.zeros((num_values, num_values), np.int64)
+    if all(image.dtype == np.uint8 for image in images):
+        images, num_zeros = _without_zeros(images)
+        table[0, 0] = num_zeros
+    bounds = [0.0, float(num_values)]
+    for start in range(0, images[0].size, _MAX_PIXELS_PER_COUNT):
+        parts = [image[None, start : start + _MAX_PIXELS_PER_COUNT] for image in images]
+        table += cv2.calcHist(parts, [0, 1], None, [num_values] * 2, bounds * 2).astype(np.int64)
+    return table
+
+
+def _without_zeros(images: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
+    """Leave out eight pixels in a row that are 0 in both images; also return how many those were."""
+    num_in_words = images[0].size - images[0].size % 8
+    words = [image[:num_in_words].view(np.uint64) for image in images]
+    kept = np.flatnonzero(words[0] | words[1])
+    shorter = [
+        np.concatenate([word[kept].view(np.uint8), image[num_in_words:]])
+        for word, image in zip(words, images, strict=True)
+    ]
+    return shorter, num_in_words - 8 * kept.size
 
 
 @lru_cache(maxsize=8)
 def _lookup(classes: LabelSpace) -> np.ndarray:
+    """Id -> 0 for background, 1 .. n for classes, n + 1 ignored, n + 2 unknown."""
     num_classes = len(classes)
     lookup = np.full(_NUM_IDS, num_classes + 2, np.uint8 if num_classes + 3 <= 256 else np.uint16)
-    lookup[[label.id for label in classes.labels]] = np.arange(num_classes)
-    lookup[classes.background] = num_classes
+    lookup[[label.id for label in classes.labels]] = np.arange(1, num_classes + 1)
+    lookup[classes.background] = 0
     if classes.ignore is not None:
         lookup[classes.ignore] = num_classes + 1
     return lookup
-
-
-def joint_histogram(first: np.ndarray, second: np.ndarray, num_values: int) -> np.ndarray:
-    """Count pairs of values below ``num_values`` in two images of one size, int ``(num_values, num_values)``."""
-    rows_at_once = max(1, _MAX_PIXELS_PER_COUNT // max(1, first.shape[1]))
-    table = np.zeros((num_values, num_values), np.int64)
-    for top in range(0, first.shape[0], rows_at_once):
-        parts = [np.ascontiguousarray(image[top : top + rows_at_once]) for image in (first, second)]
-        bounds = [0.0, float(num_values)]
-        table += cv2.calcHist(parts, [0, 1], None, [num_values] * 2, bounds * 2).astype(np.int64)
-    return table
 
 
 def _unknown_id(name: str, label_map: np.ndarray, classes: LabelSpace) -> InputError:

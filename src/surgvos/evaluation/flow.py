@@ -132,24 +132,26 @@ def warp(label_map: np.ndarray, flow: np.ndarray, *, truncate: bool = False) -> 
     """Give each pixel x the label of pixel x + flow(x).
 
     Args:
-        label_map: ``(h, w)``.
-        flow: float ``(h, w, 2)``, for each pixel of the result where its label is to be found.
+        label_map: uint8 or uint16 ``(h, w)``.
+        flow: float32 ``(h, w, 2)``, for each pixel of the result where its label is to be found.
         truncate: Cut coordinates to integers in place of rounding them. Coordinates outside are moved to the edge.
 
     Example:
         >>> flow = np.zeros((1, 3, 2), np.float32)
         >>> flow[..., 0] = 1
-        >>> warp(np.array([[4, 5, 6]]), flow).labels.tolist()
+        >>> warp(np.uint8([[4, 5, 6]]), flow).labels.tolist()
         [[5, 6, 6]]
     """
     height, width = label_map.shape
     x = np.arange(width, dtype=np.float32) + flow[..., 0]
     y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
     is_inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
-    columns, rows = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-    if not truncate:
-        columns, rows = np.floor(columns + 0.5), np.floor(rows + 0.5)
-    return Warped(label_map[rows.astype(np.intp), columns.astype(np.intp)], is_inside)
+    half = 0.0 if truncate else 0.5
+    places = np.empty((height, width, 2), np.int16)
+    places[..., 0] = np.clip(x, 0, width - 1) + half  # what is stored is cut to integers
+    places[..., 1] = np.clip(y, 0, height - 1) + half
+    labels = cv2.remap(np.ascontiguousarray(label_map), places, np.zeros(0, np.uint16), cv2.INTER_NEAREST)
+    return Warped(labels, is_inside)
 
 
 def can_be_followed(flow: np.ndarray, reverse: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from surgvos.evaluation.class_counts import joint_histogram
+from surgvos.evaluation.class_counts import joint_histogram, replace_ids
 from surgvos.evaluation.contours import Crossings, contour_distance, contour_of, contour_starts, crossings
 from surgvos.evaluation.flow import Flow, can_be_followed, resize_flow, warp
 from surgvos.evaluation.label_tables import present_ids
@@ -231,7 +231,7 @@ def _overlaps(one: np.ndarray, other: np.ndarray, is_scored: np.ndarray | None) 
     ids = sorted({*present_ids(one), *present_ids(other)})
     lookup = np.zeros(ids[-1] + 1, np.uint8 if len(ids) < 256 else np.uint16)
     lookup[ids] = np.arange(len(ids))
-    indices = [lookup[label_map] for label_map in (one, other)]
+    indices = [replace_ids(label_map, lookup) for label_map in (one, other)]
     if is_scored is not None:
         indices[0] = np.where(is_scored, indices[0], lookup.dtype.type(len(ids)))
     table = joint_histogram(indices[0], indices[1], len(ids) + 1)[: len(ids), : len(ids)]
