@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from surgvos.memory.pruning import Pruned
     from surgvos.memory.recency import Recent
     from surgvos.models.registry import load_model
+    from surgvos.referring.start import CredibleStart
+    from surgvos.tracking.searching import SearchOptions
     from surgvos.tracking.session import Session, SessionOptions
 
     __version__: str
@@ -33,6 +35,7 @@ _MODULES = {
     "BoxPrompt": "core.prompts",
     "CheckpointError": "errors",
     "ConfigError": "errors",
+    "CredibleStart": "referring.start",
     "Diverse": "memory.diversity",
     "Frame": "core.frame",
     "FrameResult": "core.results",
@@ -44,6 +47,7 @@ _MODULES = {
     "PointPrompt": "core.prompts",
     "Pruned": "memory.pruning",
     "Recent": "memory.recency",
+    "SearchOptions": "tracking.searching",
     "Session": "tracking.session",
     "SessionOptions": "tracking.session",
     "SurgvosError": "errors",
@@ -56,6 +60,7 @@ __all__ = [
     "BoxPrompt",
     "CheckpointError",
     "ConfigError",
+    "CredibleStart",
     "Diverse",
     "Frame",
     "FrameResult",
@@ -67,6 +72,7 @@ __all__ = [
     "PointPrompt",
     "Pruned",
     "Recent",
+    "SearchOptions",
     "Session",
     "SessionOptions",
     "SurgvosError",
