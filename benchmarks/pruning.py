@@ -37,6 +37,8 @@ from surgvos.tracking.step import encode_entries, track_objects
 
 FIRST_TIMED_FRAME = 101
 VIDEO_HW = (1024, 1280)
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+Clock = Callable[[], float]
 POLICIES: dict[str, MemoryPolicy] = {"recent": Recent(), "pruned": Pruned()}
 
 
@@ -97,8 +99,8 @@ class Protocols:
 class Watch:
     """Seconds of the parts of one frame, with an accelerator's work done."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, clock: Clock) -> None:
+        self._device, self._clock = device, clock
         self.seconds: dict[str, float] = {}
 
     def time(self, part: str, run: Callable[[], Any]) -> Any:
@@ -110,7 +112,7 @@ class Watch:
     def _now(self) -> float:
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
-        return time.perf_counter()
+        return self._clock()
 
 
 class WatchedModel:
@@ -151,9 +153,9 @@ class WatchedPolicy:
 class Follower:
     """A session with full memories, one frame after the other."""
 
-    def __init__(self, model: VideoModel, policy: MemoryPolicy, scene: Scene) -> None:
+    def __init__(self, model: VideoModel, policy: MemoryPolicy, scene: Scene, clock: Clock) -> None:
         self.device = next(iter(model.parameters())).device
-        self.watch = Watch(self.device)
+        self.watch = Watch(self.device, clock)
         self.model = WatchedModel(model, self.watch)
         self.scene, self.policy = scene, policy
         self.session = Session(self.model, WatchedPolicy(policy, self.watch))
@@ -189,10 +191,12 @@ def fill(bank: MemoryBank, policy: MemoryPolicy) -> None:
         policy.admit(bank, own, MemoryQuery(index))
 
 
-def compare(backbone: str, size: int, objects: int, num_frames: int, model: VideoModel) -> tuple[list[Cost], Ratios]:
+def compare(
+    backbone: str, size: int, objects: int, num_frames: int, model: VideoModel, clock: Clock
+) -> tuple[list[Cost], Ratios]:
     """Time both policies on the same frames in turn."""
     scene = Scene((size, size), objects)
-    followers = {name: Follower(model, policy, scene) for name, policy in POLICIES.items()}
+    followers = {name: Follower(model, policy, scene, clock) for name, policy in POLICIES.items()}
     flops = {name: count_flops(lambda own=own: own.step(FIRST_TIMED_FRAME)) for name, own in followers.items()}
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in followers}
     peaks: dict[str, list[float]] = {name: [] for name in followers}
@@ -243,9 +247,9 @@ def count_flops(run: Callable[[], Any]) -> tuple[float, float]:
 class Published:
     """One object, timed as Surgical-SAM-2 does: the model alone, on pixels that lie ready, without waiting."""
 
-    def __init__(self, model: VideoModel, policy: MemoryPolicy, scene: Scene, num_frames: int) -> None:
-        self.model, self.policy = model, policy
-        follower = Follower(model, policy, scene)
+    def __init__(self, model: VideoModel, policy: MemoryPolicy, scene: Scene, num_frames: int, clock: Clock) -> None:
+        self.model, self.policy, self.clock = model, policy, clock
+        follower = Follower(model, policy, scene, clock)
         (tracked,) = follower.session.objects.values()
         self.bank, self.device = tracked.bank, follower.device
         frames = range(FIRST_TIMED_FRAME, FIRST_TIMED_FRAME + num_frames)
@@ -261,19 +265,19 @@ class Published:
         dtype = self.model.compute_dtype
         lower = torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
         with torch.inference_mode(), lower:
-            started = time.perf_counter()
+            started = self.clock()
             features = self.model.encode_image(self.pixels[index])
             found = track_objects(self.model, features, [self.bank], self.policy, query)
             (entry,) = encode_entries(self.model, features, found.best, index, prompted=False)
             self.policy.admit(self.bank, entry, query)
-            return time.perf_counter() - started
+            return self.clock() - started
 
 
-def time_protocols(backbone: str, size: int, num_frames: int, model: VideoModel) -> list[Protocols]:
+def time_protocols(backbone: str, size: int, num_frames: int, model: VideoModel, clock: Clock) -> list[Protocols]:
     """Frames per second by both protocols and both policies, in turn."""
     scene = Scene(VIDEO_HW, 1)
-    published = {name: Published(model, policy, scene, num_frames) for name, policy in POLICIES.items()}
-    whole = {name: Follower(model, policy, scene) for name, policy in POLICIES.items()}
+    published = {name: Published(model, policy, scene, num_frames, clock) for name, policy in POLICIES.items()}
+    whole = {name: Follower(model, policy, scene, clock) for name, policy in POLICIES.items()}
     seconds: dict[tuple[str, str], list[float]] = {(p, name): [] for p in ("published", "whole") for name in POLICIES}
     for index in range(FIRST_TIMED_FRAME, FIRST_TIMED_FRAME + num_frames):
         for name in POLICIES:
@@ -339,6 +343,7 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, default=8, help="timed at 512; fewer in proportion to larger areas")
     parser.add_argument("--published-frames", type=int, default=10, help="after frame 100; 0 leaves that out")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: with one thread on a shared machine")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="fp32")
@@ -361,12 +366,12 @@ def main() -> None:
             is_middle = backbone == middle and size == chosen.sizes[0]
             num_frames = max(3, chosen.frames * 512**2 // size**2)
             for objects in (1, chosen.objects) if is_middle and chosen.objects > 1 else (1,):
-                own_costs, own_ratios = compare(backbone, size, objects, num_frames, model)
+                own_costs, own_ratios = compare(backbone, size, objects, num_frames, model, CLOCKS[chosen.clock])
                 costs += own_costs
                 ratios.append(own_ratios)
                 print_table(f"{backbone} at {size}, {objects} object(s)", own_costs)
             if is_middle and chosen.published_frames:
-                protocols = time_protocols(backbone, size, chosen.published_frames, model)
+                protocols = time_protocols(backbone, size, chosen.published_frames, model, CLOCKS[chosen.clock])
     print_table("Costs of a frame", costs)
     print_table("Pruned over recent", ratios)
     print_table("Published protocol and end to end, frames per second", protocols)

@@ -131,16 +131,16 @@ def stack_selections(selections: Sequence[MemorySelection]) -> MemoryBatch | Non
         return None
     features = torch.stack([_attended(s, [entry.features for entry, _ in s.spatial]) for s in selections])
     device = features.device
-    slots = torch.tensor([[slot for _, slot in s.spatial] for s in selections], device=device)
+    # The device is not waited for: what is uploaded is small, and has been copied when the call returns.
+    slots = torch.tensor([[slot for _, slot in s.spatial] for s in selections]).to(device, non_blocking=True)
     kept = [s.kept for s in selections if s.kept is not None]
     if kept:
         slots = slots.gather(1, torch.stack(kept))
     pointers = offsets = None
     if first.pointers:
         pointers = torch.stack([torch.stack([p for p, _ in s.pointers]) for s in selections])
-        offsets = torch.tensor(
-            [[o for _, o in s.pointers] for s in selections], device=features.device, dtype=torch.float32
-        )
+        offsets = torch.tensor([[o for _, o in s.pointers] for s in selections], dtype=torch.float32)
+        offsets = offsets.to(device, non_blocking=True)
     return MemoryBatch(features, slots, _stack_keys(selections), pointers, offsets)
 
 
