@@ -64,6 +64,23 @@ def test_without_types_an_object_is_a_class_of_the_scene(tmp_path: Path) -> None
     assert {item["id"]: item["category"] for item in listing["seq_5"]}[4] == "kidney-parenchyma"
 
 
+def test_masks_with_another_numbering_are_not_mixed_in(tmp_path: Path) -> None:
+    files = dict(endovis18_files())
+    whole = png(np.full((1024, 1280), 255, np.uint8))
+    files[f"{RELEASE_1}/instrument_labels/frame000_class6_inst0.png"] = whole
+    out, _ = prepare(files, tmp_path)
+    assert set(np.unique(read_label_map(out / "train/Annotations/seq_3/00000.png")).tolist()) == {0, 2}
+
+
+def test_coloured_masks_are_masks(tmp_path: Path) -> None:
+    files = dict(endovis18_files())
+    pixels = np.zeros((1024, 1280, 3), np.uint8)
+    pixels[10:20, 10:20] = (0, 0, 9)
+    files[f"{RELEASE_1}/instrument_labels_2017/frame000_inst1_class4.png"] = png(pixels)
+    out, _ = prepare(files, tmp_path)
+    assert read_label_map(out / "train/Annotations/seq_3/00000.png")[10:20, 10:20].min() == 4
+
+
 def test_repairs_replace_labels_unless_told_otherwise(tmp_path: Path) -> None:
     repaired, _ = prepare(endovis18_files(), tmp_path / "repaired")
     published, done = prepare(endovis18_files(), tmp_path / "published", PrepareOptions(corrections=False))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dataset_miniatures import (
     Files,
@@ -16,8 +17,10 @@ from dataset_miniatures import (
     ref_endovis18_files,
     write_folder,
 )
+from surgvos.cli.main import app
 from surgvos.data.dataset import DataSet, PrepareOptions
-from surgvos.data.phrases import Phrase, read_phrases
+from surgvos.data.dataset_check import check_dataset
+from surgvos.data.phrases import Phrase, read_phrases, write_phrases
 from surgvos.data.ref_endovis import Doing, RefEndoVis17, RefEndoVis18, parse_meta, phrase_of
 from surgvos.errors import InputError
 
@@ -112,6 +115,25 @@ def test_corrections_can_be_left_out_and_are_made_once(
     plain["info"]["category"] = corrected
     _, notes = prepare(make(), {**files(), name: json.dumps(plain).encode()}, tmp_path / "already_corrected")
     assert not notes
+
+
+def test_phrases_for_what_is_not_there_are_faults(tmp_path: Path) -> None:
+    out, _ = prepare(ref_endovis18(), ref_endovis18_files(), tmp_path)
+    phrases = (
+        Phrase(phrase="a stapler", object=None),
+        Phrase(phrase="a thread", object=9, start="00001"),
+        Phrase(phrase="bipolar forceps", object=1, start="00007"),
+    )
+    write_phrases(out / "valid/phrases.json", {"seq_5": phrases, "seq_6": ()})
+    assert check_dataset(ref_endovis18(), out)[1] == [
+        "valid/seq_5: expected a mask of object 9, named 'a thread', got none",
+        "valid/seq_5: expected the frame 00007 of 'bipolar forceps', got none",
+        "valid/seq_6: expected the video of the phrases in phrases.json, got none",
+    ]
+    (out / "valid/phrases.json").write_text("[]")
+    result = CliRunner().invoke(app, ["data", "check", str(out / "valid")])
+    assert result.exit_code == 1
+    assert "fault: expected {'videos'" in result.output
 
 
 def test_missing_phrases_are_a_gap(tmp_path: Path) -> None:

@@ -189,13 +189,16 @@ def _check_downloads(dataset: DataSet, folder: Path) -> None:
 
 def _check_videos(folder: Path, dataset: DataSet | None) -> None:
     from surgvos.cli.progress import progress_bar
-    from surgvos.data.dataset_check import check_dataset
+    from surgvos.data.dataset_check import check_dataset, faults_of_phrases
     from surgvos.data.vos_check import check_vos_folder, faults_of, vos_roots
 
     with progress_bar("videos") as progress:
         if dataset is None:
-            checks = [checked for root in vos_roots(folder) for checked in check_vos_folder(root, progress)]
-            faults = list(faults_of(checks))
+            checks, faults = [], []
+            for root in vos_roots(folder):
+                found = check_vos_folder(root, progress)
+                checks += found
+                faults += [*faults_of(found), *faults_of_phrases(root, found)]
         else:
             checks, faults = check_dataset(dataset, folder, progress)
     num_frames = sum(checked.num_frames for checked in checks)

@@ -10,6 +10,7 @@ import numpy as np
 
 from surgvos.data.archives import first_names
 from surgvos.data.dataset import RECORD, DataSet, Part
+from surgvos.data.phrases import PHRASES, read_phrases
 from surgvos.data.prepared import ANNOTATIONS, FRAMES, PROMPTS, Progress
 from surgvos.data.vos_check import VideoCheck, check_vos_folder, faults_of, vos_roots
 from surgvos.errors import InputError
@@ -54,7 +55,7 @@ def check_dataset(
     for name, folder in folders.items():
         found = check_vos_folder(folder, progress)
         checks += found
-        faults += [f"{name}/{fault}" for fault in faults_of(found)]
+        faults += [f"{name}/{fault}" for fault in (*faults_of(found), *faults_of_phrases(folder, found))]
         by_name = {checked.name: checked for checked in found}
         for part in dataset.parts:
             if part.folder == name:
@@ -65,6 +66,30 @@ def check_dataset(
         if part.folder not in folders
     ]
     return checks, faults
+
+
+def faults_of_phrases(folder: Path, checks: list[VideoCheck]) -> Iterator[str]:
+    """Phrases of a folder in the layout of DAVIS that name an object, a frame or a video that is not there."""
+    path = folder / PHRASES
+    if not path.exists():
+        return
+    try:
+        book = read_phrases(path)
+    except InputError as error:
+        yield str(error)
+        return
+    objects = {checked.name: checked.objects for checked in checks}
+    for video, phrases in book.items():
+        if video not in objects:
+            yield f"{video}: expected the video of the phrases in {PHRASES}, got none"
+            continue
+        frames = {image.stem for image in (folder / FRAMES / video).iterdir()}
+        for phrase in phrases:
+            if phrase.object is not None and phrase.object not in objects[video]:
+                yield f"{video}: expected a mask of object {phrase.object}, named {phrase.phrase!r}, got none"
+            for frame in (phrase.start, phrase.stop):
+                if frame is not None and frame not in frames:
+                    yield f"{video}: expected the frame {frame} of {phrase.phrase!r}, got none"
 
 
 def _faults_of_part(dataset: DataSet, part: Part, folder: Path, checks: dict[str, VideoCheck]) -> Iterator[str]:

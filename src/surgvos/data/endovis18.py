@@ -79,7 +79,7 @@ FRAME_ARCHIVES = (
 
 _FRAME = re.compile(r"(?:^|/)seq_0*(\d+)/left_frames/frame(\d+)\.png$")
 _SCENE_MAP = re.compile(r"(?:^|/)seq_0*(\d+)/labels/frame(\d+)\.png$")
-_TYPE_MASK = re.compile(r"(?:^|/)seq_0*(\d+)/instrument_labels(?:_2017)?/(?:\w*_)?frame(\d+)_class(\d+)\w*\.png$")
+_TYPE_MASK = re.compile(r"(?:^|/)seq_0*(\d+)/instrument_labels_2017/(?:\w*_)?frame(\d+)_(?:\w*_)?class(\d+)\w*\.png$")
 _REPAIR = re.compile(r"(?:^|/)repairs/(?:.*/)?seq_0*(\d+)_frame(\d+)\.png$")
 _CLASS_TABLE = re.compile(r"(?:^|/)(?:\w*labels\w*)\.json$")
 _TEST = re.compile(r"(?:^|/)test")

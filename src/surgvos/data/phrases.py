@@ -33,6 +33,9 @@ class Phrase:
 PhraseBook = Mapping[str, tuple[Phrase, ...]]
 """Video -> its phrases; an object may have several."""
 
+PHRASES = "phrases.json"
+"""Name of the file in the folder of a split."""
+
 _KNOWN = ("phrase", "object", "start", "stop")
 
 

@@ -13,7 +13,7 @@ from surgvos.data import endovis17, endovis18
 from surgvos.data.archives import FileTree
 from surgvos.data.dataset import Access, Archive, DataSet, Part, Plan, PrepareOptions, collect, seq_names
 from surgvos.data.endovis_vos import FOLDERS, LayoutSource, frames_only
-from surgvos.data.phrases import Phrase, from_meta_expressions, in_spans, to_plain
+from surgvos.data.phrases import PHRASES, Phrase, from_meta_expressions, in_spans, to_plain
 from surgvos.data.prepared import as_json
 from surgvos.errors import InputError
 
@@ -211,7 +211,7 @@ class _Texts:
                 books[folder][video] = asked
             elif meta is not None:
                 books[folder][video] = phrases_of(meta, locate=self.locate)
-        texts = {f"{folder}/phrases.json": as_json(to_plain(book)) for folder, book in books.items() if book}
+        texts = {f"{folder}/{PHRASES}": as_json(to_plain(book)) for folder, book in books.items() if book}
         return {**self.contents, **texts}
 
     def _read_meta(self, folder: str, video: str, name: str) -> None:
