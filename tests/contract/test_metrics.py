@@ -20,6 +20,10 @@ from surgvos.evaluation import (
     dice,
     jaccard,
 )
+from surgvos.evaluation.class_counts import ClassSums, count_pixels
+from surgvos.evaluation.class_protocols import CLASS_PROTOCOLS, AbsentClass, semantic_protocol
+from surgvos.evaluation.label_tables import numbered_classes
+from surgvos.evaluation.temporal import DISTANCE, IOU, TEMPORAL_PROTOCOLS, LabelFrame, compare_neighbours
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
@@ -162,6 +166,50 @@ def test_statistics_are_bounded_and_count_scored_frames_only(metric: RegionMetri
             assert 0 <= series.mean <= 1
             assert 0 <= series.recall <= 1
             assert -1 <= series.decay <= 1
+
+
+def label_maps() -> list[np.ndarray]:
+    """Two classes that move over background."""
+    return [
+        (disk(center=(12, 12 + 3 * i), radius_px=6) + 2 * disk(center=(34, 40 - 2 * i))).astype(np.uint8)
+        for i in range(4)
+    ]
+
+
+def class_scores(protocol, predictions: list[np.ndarray], truths: list[np.ndarray]) -> dict[str, float]:
+    counts = [count_pixels(p, t, numbered_classes(2)) for p, t in zip(predictions, truths, strict=True)]
+    sums = ClassSums.stack([ClassSums.of_frame(found) for found in counts]).total()
+    return {key: float(value) for key, value in protocol.overall(sums).items()}
+
+
+each_class_protocol = pytest.mark.parametrize(
+    "class_protocol", [*CLASS_PROTOCOLS.values(), semantic_protocol(AbsentClass.PERFECT)], ids=lambda p: p.name
+)
+
+
+@each_class_protocol
+def test_every_class_protocol_gives_perfection_1_and_absence_0_whatever_the_order(class_protocol) -> None:
+    truths = label_maps()
+    nothing = [np.zeros_like(truth) for truth in truths]
+    assert set(class_scores(class_protocol, truths, truths).values()) == {1.0}
+    assert set(class_scores(class_protocol, nothing, truths).values()) == {0.0}
+    assert all(np.isnan(value) for value in class_scores(class_protocol, nothing, nothing).values())
+    worse = [np.roll(truth, 3, axis=1) for truth in truths]
+    found = class_scores(class_protocol, worse, truths)
+    assert all(0 < value < 1 for value in found.values())
+    assert class_scores(class_protocol, worse[::-1], truths[::-1]) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("temporal_protocol", TEMPORAL_PROTOCOLS.values(), ids=TEMPORAL_PROTOCOLS)
+def test_every_temporal_protocol_rewards_what_stays_and_knows_no_direction_of_time(temporal_protocol) -> None:
+    frames = [LabelFrame.of(label_map, None, temporal_protocol) for label_map in label_maps()]
+    still = compare_neighbours(frames[0], frames[0], temporal_protocol)
+    assert (still.macro(IOU), still.macro(DISTANCE)) == (1, 0)
+    there, back = (compare_neighbours(*pair, temporal_protocol) for pair in (frames[:2], frames[1::-1]))
+    assert 0 < there.macro(IOU) < 1
+    assert there.macro(DISTANCE) > 0
+    for score in (IOU, DISTANCE):
+        assert there.per_label(score) == pytest.approx(back.per_label(score))
 
 
 def test_a_frame_scored_twice_is_refused() -> None:
