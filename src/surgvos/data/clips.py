@@ -62,12 +62,15 @@ class ClipBatch:
 
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch on a device."""
-        moved = (x.to(device, non_blocking=True) for x in (self.images, self.masks, self.object_image))
-        return ClipBatch(*moved, self.phrases)
+        images, masks, object_image = (
+            x.to(device, non_blocking=True) for x in (self.images, self.masks, self.object_image)
+        )
+        return ClipBatch(images, masks, object_image, self.phrases)
 
     def pin_memory(self) -> ClipBatch:
         """The same batch in page-locked memory, from where it is copied sooner; data loaders call it."""
-        return ClipBatch(*(x.pin_memory() for x in (self.images, self.masks, self.object_image)), self.phrases)
+        images, masks, object_image = (x.pin_memory() for x in (self.images, self.masks, self.object_image))
+        return ClipBatch(images, masks, object_image, self.phrases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from surgvos.data.clips import ClipBatch
 from surgvos.errors import ConfigError
 from surgvos.memory import MemoryBank, MemoryPolicy, MemoryQuery
-from surgvos.models.interface import MaskPrediction, PromptBatch, ReferringModel, TextFeatures
+from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, ReferringModel, TextFeatures
 from surgvos.tracking.features import normalize_images
 from surgvos.tracking.step import encode_entries, track_objects
 from surgvos.training.clip import ClipLosses, sum_losses
@@ -77,7 +77,7 @@ def forward_referring(
     answers: list[FrameLosses] = []
     scored: list[tuple[MaskPrediction, Tensor]] = []
     banks = [MemoryBank() for _ in range(batch.num_objects)]
-    seen = []
+    seen: list[ImageFeatures] = []
     for t in range(batch.num_frames):
         features = model.encode_image(normalize_images(batch.images[t])).take(batch.object_image)
         refers = t < settings.num_referring
