@@ -143,7 +143,7 @@ def test_published_keys_and_shapes() -> None:
 def test_toy_keys_and_checksums(recording: Recording) -> None:
     keys = json.loads((reference_folder() / "keys_resurgtoy.json").read_text())
     model = model_of(recording.json_path)
-    own = {key: value for key, value in model.state_dict().items()}
+    own = model.state_dict()
     assert {key: list(value.shape) for key, value in own.items()} == {
         key: shape for key, shape in keys["keys"].items() if not key.startswith("language_model.")
     }

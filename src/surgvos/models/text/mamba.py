@@ -83,13 +83,13 @@ class SelectiveStateSpace(nn.Module):
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Convolve along the steps of ``(B, S, L, C)``, each channel for itself and looking back only; then SiLU."""
-        taps = self._stacked("conv1d{}.weight")  # (S, C, 1, width), the last tap for the current step
-        biases = self._stacked("conv1d{}.bias")
+        # Contiguous channels for the products; the last tap is for the current step.
+        taps = self._stacked("conv1d{}.weight").permute(3, 0, 2, 1).contiguous()  # (width, S, 1, C)
         length = x.shape[2]
         x = F.pad(x, (0, 0, _CONV_WIDTH - 1, 0))
-        total = biases.unsqueeze(1)
-        for tap in range(_CONV_WIDTH):
-            total = torch.addcmul(total, x[:, :, tap : tap + length], taps[:, :, 0, tap].unsqueeze(1))
+        total = self._stacked("conv1d{}.bias").unsqueeze(1)
+        for start, tap in enumerate(taps):
+            total = torch.addcmul(total, x[:, :, start : start + length], tap)
         return F.silu(total)
 
     def _stacked(self, name: str) -> Tensor:
@@ -177,5 +177,8 @@ class MambaLayer(nn.Module):
 
     def forward(self, x: Tensor, volume: Volume) -> Tensor:
         """Map ``(B, L, dim)`` to the same."""
+        if x.device.type == "cpu" and len(x) > 1:
+            # One after another, so that what is in between stays in the cache.
+            return torch.cat([self.forward(own, volume) for own in x.split(1)])
         x = x + self.drop_path(self.mamba(self.norm1(x), volume))
         return x + self.drop_path(self.mlp(self.norm2(x), volume))
