@@ -46,7 +46,7 @@ class LabelSpace:
         ignore: Id of pixels that are left out of every score, or None. It may be the background's.
         name: By which it is found, if any.
         background_color: Of the background, and of ignored pixels.
-        raw_ids: Value in the data set's own files -> id, where they differ; other values are ids already.
+        raw_ids: Value in the data set's own files -> id; empty where the files hold ids.
 
     Example:
         >>> space = LabelSpace.from_names(["grasper", "hook"])
@@ -140,11 +140,20 @@ class LabelSpace:
             raw: uint8 or uint16 ``(h, w)``.
 
         Raises:
-            InputError: A value is neither an id nor one of ``raw_ids``.
+            InputError: A value is none of ``raw_ids``, or, where there are none, no id.
         """
-        own = {number: number for number in (*self.ids, *self.nothing)} if not self.raw_ids else {}
-        known = own | dict(self.raw_ids)
-        counts = np.bincount(raw.ravel())
+        return self._translated(raw, self.raw_ids or {number: number for number in (*self.ids, *self.nothing)})
+
+    def checked(self, label_map: np.ndarray) -> np.ndarray:
+        """The same label map, if it holds nothing but ids of this space.
+
+        Raises:
+            InputError: It holds other values.
+        """
+        return self._translated(label_map, {number: number for number in (*self.ids, *self.nothing)})
+
+    def _translated(self, values: np.ndarray, known: Mapping[int, int]) -> np.ndarray:
+        counts = np.bincount(values.ravel())
         strange = [int(value) for value in np.flatnonzero(counts) if int(value) not in known]
         if strange:
             raise InputError(
@@ -153,7 +162,7 @@ class LabelSpace:
             )
         table = np.zeros(max(known) + 1, dtype=np.uint8 if max(known.values()) <= 255 else np.uint16)
         table[list(known)] = list(known.values())
-        return table[raw]
+        return table[values]
 
     def from_colors(self, image: np.ndarray) -> np.ndarray:
         """Turn a label image in this space's colours into ids.

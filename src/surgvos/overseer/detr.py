@@ -1,0 +1,150 @@
+"""DETR with a mask head (transformers) as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from surgvos.core.frame import Frame
+from surgvos.core.labels import LabelSpace
+from surgvos.errors import CheckpointError
+from surgvos.overseer.detection import Detection
+from surgvos.overseer.detector import DetectorOptions, classes_of_labels
+from surgvos.overseer.network_weights import State, count_parts, load_strictly, renamer, rows_of, shape_of
+from surgvos.overseer.query_masks import detection_of_queries
+from surgvos.tracking.features import normalize_images
+
+KIND = "DETR"
+SMALL_PX, INPUT_PX = 200, 800
+_CLASS_ROWS = "detr.class_labels_classifier.weight"
+_QUERIES = "detr.model.query_position_embeddings.weight"
+_BACKBONE = "detr.model.backbone.conv_encoder.model."
+
+rename = renamer(
+    [
+        (r"^detr\.model\.backbone\.model\.", _BACKBONE),
+        (r"embedder\.embedder\.convolution", "conv1"),
+        (r"embedder\.embedder\.normalization", "bn1"),
+        *((rf"encoder\.stages\.{i}\.layers\.(\d+)", rf"layer{i + 1}.\1") for i in range(4)),
+        (r"shortcut\.convolution", "downsample.0"),
+        (r"shortcut\.normalization", "downsample.1"),
+        *((rf"\.layer\.{i}\.convolution", f".conv{i + 1}") for i in range(3)),
+        *((rf"\.layer\.{i}\.normalization", f".bn{i + 1}") for i in range(3)),
+        (r"_attn\.o_proj", "_attn.out_proj"),
+        (r"\.mlp\.fc", ".fc"),
+        *((rf"^mask_head\.conv{i}\.conv", f"mask_head.lay{i}") for i in (1, 2)),
+        *((rf"^mask_head\.conv{i}\.norm", f"mask_head.gn{i}") for i in (1, 2)),
+        *((rf"^mask_head\.fpn_stages\.{i}\.refine\.conv", f"mask_head.lay{i + 3}") for i in range(3)),
+        *((rf"^mask_head\.fpn_stages\.{i}\.refine\.norm", f"mask_head.gn{i + 3}") for i in range(3)),
+        *((rf"^mask_head\.fpn_stages\.{i}\.fpn_adapter", f"mask_head.adapter{i + 1}") for i in range(3)),
+        (r"^mask_head\.output_conv", "mask_head.out_lay"),
+        (r"^bbox_attention\.([qk])_proj", r"bbox_attention.\1_linear"),
+    ]
+)
+"""Names of transformers 5, or of its own ResNet -> those of transformers 4 with timm's ResNet, as published."""
+
+
+def is_detr(state: State) -> bool:
+    """Whether weights are those of a DETR with a mask head."""
+    return _CLASS_ROWS in state and _QUERIES in state
+
+
+class DetrDetector:
+    """Find instances in frames squeezed to 200 x 200 and shown at 800 x 800.
+
+    Args:
+        state: Weights of transformers' ``DetrForSegmentation`` on a ResNet, under the names of version 4 or 5.
+        label_space: Of its classes.
+        options: See `DetectorOptions`.
+        device: Where it runs.
+        dtype: Precision of products.
+
+    Raises:
+        CheckpointError: The weights are not of this network, or of another label space.
+
+    Reference: SASVi (arXiv 2502.09653).
+    """
+
+    def __init__(
+        self,
+        state: State,
+        label_space: LabelSpace,
+        options: DetectorOptions | None = None,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        state = {rename(key): value for key, value in state.items()}
+        self.label_space = label_space
+        self.options = options or DetectorOptions()
+        # With CholecSeg8k the published network has two labels before the classes, else one.
+        self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND) - 1, label_space, spare=(1, 2))
+        self.device = device or torch.device("cpu")
+        self.dtype = dtype
+        network = build_detr(state)
+        load_strictly(network, state, KIND, rename=rename, optional=r"num_batches_tracked$")
+        self.network: Any = network.eval().to(self.device)
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[Frame]) -> list[Detection]:
+        pixels = torch.stack([squeeze(frame.image) for frame in frames]).to(self.device)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            answer = self.network(pixel_values=normalize_images(pixels).contiguous())
+        return [
+            detection_of_queries(
+                answer.logits[number],
+                answer.pred_masks[number],
+                self.classes,
+                frame.hw,
+                min_score=self.options.min_score,
+                cut_before_enlarging_at=0.5 if self.options.as_published else None,
+            )
+            for number, frame in enumerate(frames)
+        ]
+
+
+def squeeze(image: np.ndarray) -> Tensor:
+    """RGB uint8 ``(h, w, 3)`` -> uint8 ``(3, 800, 800)`` by way of 200 x 200, whatever the shape."""
+    small = cv2.resize(image, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_LINEAR)
+    large = Image.fromarray(small).resize((INPUT_PX, INPUT_PX), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(large)).permute(2, 0, 1)
+
+
+def build_detr(state: State) -> nn.Module:
+    """Build the network that weights belong to, as told by their names (of version 4) and shapes."""
+    from transformers import DetrConfig, DetrForSegmentation, ResNetConfig
+
+    width = shape_of(state, _QUERIES, KIND)[1]
+    stages = range(1, 5)
+    backbone = ResNetConfig(
+        embedding_size=rows_of(state, f"{_BACKBONE}conv1.weight", KIND),
+        hidden_sizes=[rows_of(state, f"{_BACKBONE}layer{i}.0.downsample.0.weight", KIND) for i in stages],
+        depths=[count_parts(state, rf"conv_encoder\.model\.layer{i}\.(\d+)\.") for i in stages],
+        layer_type="bottleneck",
+        out_features=[f"stage{i}" for i in stages],
+    )
+    num_heads = shape_of(state, "mask_head.lay1.weight", KIND)[1] - width
+    if num_heads < 1 or width % num_heads:
+        raise CheckpointError(f"expected the weights of a {KIND}, got some with {num_heads} attention heads")
+    config = DetrConfig(
+        backbone_config=backbone,
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone=None,
+        num_labels=rows_of(state, _CLASS_ROWS, KIND) - 1,
+        num_queries=rows_of(state, _QUERIES, KIND),
+        d_model=width,
+        encoder_layers=count_parts(state, r"^detr\.model\.encoder\.layers\.(\d+)\."),
+        decoder_layers=count_parts(state, r"^detr\.model\.decoder\.layers\.(\d+)\."),
+        encoder_ffn_dim=rows_of(state, "detr.model.encoder.layers.0.fc1.weight", KIND),
+        decoder_ffn_dim=rows_of(state, "detr.model.decoder.layers.0.fc1.weight", KIND),
+        encoder_attention_heads=num_heads,
+        decoder_attention_heads=num_heads,
+    )
+    return DetrForSegmentation(config)

@@ -1,0 +1,155 @@
+"""Mask R-CNN (torchvision) as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from surgvos.core.frame import Frame
+from surgvos.core.labels import LabelSpace
+from surgvos.errors import CheckpointError
+from surgvos.overseer.detection import Detection
+from surgvos.overseer.detector import DetectorOptions, classes_of_labels
+from surgvos.overseer.network_weights import State, count_parts, load_strictly, rows_of, shape_of
+from surgvos.overseer.query_masks import enlarge_nearest
+
+KIND = "Mask R-CNN"
+INPUT_PX = 299
+_PASTED_AT_ONCE = 8
+_CLASS_ROWS = "roi_heads.box_predictor.cls_score.weight"
+_BACKBONES: dict[tuple[bool, tuple[int, ...]], str] = {
+    (False, (2, 2, 2, 2)): "resnet18",
+    (False, (3, 4, 6, 3)): "resnet34",
+    (True, (3, 4, 6, 3)): "resnet50",
+    (True, (3, 4, 23, 3)): "resnet101",
+}
+"""By whether blocks have three convolutions, and how many blocks the stages have."""
+
+
+def is_mask_rcnn(state: State) -> bool:
+    """Whether weights are a Mask R-CNN's."""
+    return _CLASS_ROWS in state and "rpn.head.cls_logits.weight" in state
+
+
+class MaskRcnnDetector:
+    """Find instances in frames squeezed to 299 x 299.
+
+    Args:
+        state: Weights of torchvision's Mask R-CNN: on a plain ResNet with feature pyramid, or its second version.
+        label_space: Of its classes; label 0 of the network is background.
+        options: See `DetectorOptions`.
+        device: Where it runs.
+        dtype: Precision of products.
+
+    Raises:
+        CheckpointError: The weights are not of this network, or of another label space.
+
+    Reference: SASVi (arXiv 2502.09653); its networks take 299 x 299 pixels, whatever the shape of the frame.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        label_space: LabelSpace,
+        options: DetectorOptions | None = None,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.label_space = label_space
+        self.options = options or DetectorOptions()
+        self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND), label_space, spare=(1,))
+        self.device = device or torch.device("cpu")
+        self.dtype = dtype
+        network = build_mask_rcnn(state)
+        load_strictly(network, state, KIND)
+        self.network: Any = network.eval().to(self.device)
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[Frame]) -> list[Detection]:
+        inputs = [squeeze(frame.image).to(self.device) for frame in frames]
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            images, _ = self.network.transform(inputs)
+            features = self.network.backbone(images.tensors)
+            proposals, _ = self.network.rpn(images, features)
+            found, _ = self.network.roi_heads(features, proposals, images.image_sizes)
+        return [self._detection(one, frame.hw) for one, frame in zip(found, frames, strict=True)]
+
+    def _detection(self, found: dict[str, Tensor], image_hw: tuple[int, int]) -> Detection:
+        keep = found["scores"].float() >= self.options.min_score
+        found = {
+            name: value[keep].float() if value.is_floating_point() else value[keep] for name, value in found.items()
+        }
+        masks = np.zeros((len(found["scores"]), *image_hw), dtype=bool)
+        for start in range(0, len(masks), _PASTED_AT_ONCE):
+            part = {name: value[start : start + _PASTED_AT_ONCE] for name, value in found.items()}
+            masks[start : start + _PASTED_AT_ONCE] = self._masks(part, image_hw).cpu().numpy()
+        class_ids = [self.classes[label] for label in found["labels"].tolist()]
+        return Detection.from_masks(masks, [i for i in class_ids if i is not None], found["scores"].tolist())
+
+    def _masks(self, found: dict[str, Tensor], image_hw: tuple[int, int]) -> Tensor:
+        """Paste the masks of boxes into the frame; bool ``(n, h, w)``."""
+        own_hw = (INPUT_PX, INPUT_PX)
+        size = own_hw if self.options.as_published else image_hw
+        (pasted,) = self.network.transform.postprocess([found], [own_hw], [size])
+        masks = pasted["masks"][:, 0] > 0.5
+        if not self.options.as_published:
+            return masks
+        return torch.stack([enlarge_nearest(mask, image_hw) for mask in masks])
+
+
+def squeeze(image: np.ndarray) -> Tensor:
+    """RGB uint8 ``(h, w, 3)`` -> float32 ``(3, 299, 299)`` in [0, 1], antialiased, whatever the shape."""
+    from torchvision.transforms.functional import resize
+
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    return resize(pixels, [INPUT_PX, INPUT_PX], antialias=True)
+
+
+def build_mask_rcnn(state: State) -> nn.Module:
+    """Build the network that weights belong to, as told by their names and shapes.
+
+    Raises:
+        CheckpointError: No network has such weights.
+    """
+    from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn_v2
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.models.detection.faster_rcnn import TwoMLPHead
+    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+    from torchvision.ops.misc import FrozenBatchNorm2d
+
+    num_labels = rows_of(state, _CLASS_ROWS, KIND)
+    size = {"min_size": INPUT_PX, "max_size": INPUT_PX}
+    name = _backbone_name(state)
+    if "rpn.head.conv.1.0.weight" in state and name == "resnet50":
+        network = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=num_labels, **size)
+    else:
+        is_frozen = "backbone.body.bn1.num_batches_tracked" not in state
+        norm = FrozenBatchNorm2d if is_frozen else nn.BatchNorm2d
+        backbone = resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=norm)
+        network = MaskRCNN(backbone, num_classes=num_labels, **size)
+        width, num_inputs = shape_of(state, "roi_heads.box_head.fc6.weight", KIND)
+        network.roi_heads.box_head = TwoMLPHead(num_inputs, width)
+        network.roi_heads.box_predictor.cls_score = nn.Linear(width, num_labels)
+        network.roi_heads.box_predictor.bbox_pred = nn.Linear(width, num_labels * 4)
+        widths = [rows_of(state, f"roi_heads.mask_head.{i}.0.weight", KIND) for i in range(4)]
+        network.roi_heads.mask_head = MaskRCNNHeads(backbone.out_channels, widths, dilation=1)
+    num_inputs, hidden, *_ = shape_of(state, "roi_heads.mask_predictor.conv5_mask.weight", KIND)
+    network.roi_heads.mask_predictor = MaskRCNNPredictor(num_inputs, hidden, num_labels)
+    return network
+
+
+def _backbone_name(state: State) -> str:
+    has_three = "backbone.body.layer1.0.conv3.weight" in state
+    num_blocks = tuple(count_parts(state, rf"^backbone\.body\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
+    name = _BACKBONES.get((has_three, num_blocks))
+    if name is None:
+        raise CheckpointError(
+            f"expected a {KIND} on one of {', '.join(_BACKBONES.values())}, got one with {num_blocks} blocks "
+            "per stage; try a checkpoint as published"
+        )
+    return name
