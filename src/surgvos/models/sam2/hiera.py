@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from surgvos.models.sam2.attention import attend
 from surgvos.models.sam2.config import Sam2Config
 from surgvos.models.sam2.layers import MLP, DropPath, without_autocast
+from surgvos.models.sam2.linear import linear
 from surgvos.models.sam2.position import memoised_table
 from surgvos.models.sam2.windows import WindowLayout
 
-_BAND_TOKENS = 2048
+_BAND_TOKENS = 4096
 
 
 class WindowAttention(nn.Module):
@@ -44,23 +45,27 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * out_dim)
         self.proj = nn.Linear(out_dim, out_dim)
 
-    def forward(self, x: Tensor, layout: WindowLayout | None) -> Tensor:
+    def forward(self, x: Tensor, layout: WindowLayout | None, residual: Tensor | None = None) -> Tensor:
         """Map tokens ``(N, T, dim)`` to ``(N, T, out_dim)``, or a quarter of them where queries are pooled.
 
         Args:
             x: Tokens in the layout's order.
             layout: Of the windows; None attends to all tokens, in whatever order they are.
+            residual: Added to the result.
         """
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = linear(x, self.qkv.weight, self.qkv.bias).chunk(3, dim=-1)
         if layout is None:
-            return self.proj(self._attend(q[:, None], k[:, None], v[:, None], num_missing=0))
+            return self._project(self._attend(q[:, None], k[:, None], v[:, None], num_missing=0), residual)
         query_layout = layout.halved() if self.pool else layout
         q = layout.pool(q) if self.pool else q
         attended = [
             self._attend(query_group.split(q), group.split(k), group.split(v), group.num_missing)
             for query_group, group in zip(query_layout.groups(), layout.groups(), strict=True)
         ]
-        return self.proj(torch.cat(attended, dim=1) if len(attended) > 1 else attended[0])
+        return self._project(torch.cat(attended, dim=1) if len(attended) > 1 else attended[0], residual)
+
+    def _project(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        return linear(x, self.proj.weight, self.proj.bias, residual=residual)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, num_missing: int) -> Tensor:
         """Attend within windows ``(N, windows, tokens, out_dim)`` of one size: ``(N, windows * tokens, out_dim)``."""
@@ -106,12 +111,15 @@ class Block(nn.Module):
             wanted = WindowLayout(self.window, layout.height, layout.width)
             x, layout = layout.reorder(x, wanted), wanted
         normed = self.norm1(x)
-        attended = self.attn(normed, None if self.window is None else layout)
+        windows = None if self.window is None else layout
         # A widening block carries on from the normed input, not from the input.
         if self.proj is not None:
-            x, layout = layout.pool(self.proj(normed)), layout.halved()
-        x = x + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x))), layout
+            x, layout = layout.pool(linear(normed, self.proj.weight, self.proj.bias)), layout.halved()
+        if self.drop_path.is_active:
+            x = x + self.drop_path(self.attn(normed, windows))
+            return x + self.drop_path(self.mlp(self.norm2(x))), layout
+        x = self.attn(normed, windows, residual=x)
+        return self.mlp(self.norm2(x), residual=x), layout
 
 
 class PatchEmbed(nn.Module):

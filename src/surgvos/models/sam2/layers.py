@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from surgvos.models.sam2.linear import linear
 
 
 class MLP(nn.Module):
@@ -24,11 +27,11 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(dims))
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        *hidden, last = self.layers
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        *hidden, last = cast(list[nn.Linear], list(self.layers))
         for layer in hidden:
-            x = self.activation(layer(x))
-        return last(x)
+            x = linear(x, layer.weight, layer.bias, activation=self.activation)
+        return linear(x, last.weight, last.bias, residual=residual)
 
 
 class LayerNorm2d(nn.Module):
@@ -56,8 +59,13 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is dropped."""
+        return self.training and self.rate > 0.0
+
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
+        if not self.is_active:
             return x
         keep = 1.0 - self.rate
         kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
@@ -71,7 +79,7 @@ def apply_as_one(x: Tensor, first: nn.Linear | nn.Conv2d, second: nn.Linear | nn
     """
     assert first.bias is not None
     outer = second.weight.flatten(1)
-    return F.linear(x, outer @ first.weight.flatten(1), F.linear(first.bias, outer, second.bias))
+    return linear(x, outer @ first.weight.flatten(1), F.linear(first.bias, outer, second.bias))
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:

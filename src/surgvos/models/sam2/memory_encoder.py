@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from surgvos.models.sam2.config import Sam2Config
 from surgvos.models.sam2.layers import LayerNorm2d
+from surgvos.models.sam2.linear import linear
 
 _MASK_DIMS = (1, 4, 16, 64, 256)
 
@@ -45,7 +46,8 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
-        branch = self.gamma * self.pwconv2(F.gelu(self.pwconv1(branch)))
+        branch = linear(branch, self.pwconv1.weight, self.pwconv1.bias, activation=F.gelu)
+        branch = self.gamma * linear(branch, self.pwconv2.weight, self.pwconv2.bias)
         return x + branch.permute(0, 3, 1, 2)
 
 

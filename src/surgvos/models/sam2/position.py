@@ -73,6 +73,12 @@ def rotary_tables(num_channels: int, height: int, width: int, device: torch.devi
     return angle.cos(), angle.sin()
 
 
+@memoised_table
+def rotations(num_channels: int, height: int, width: int, device: torch.device) -> Tensor:
+    """The same as complex numbers of length 1: complex64 ``(h * w, num_channels / 2)``."""
+    return torch.complex(*rotary_tables(num_channels, height, width, device))
+
+
 def time_encoding(offsets: Tensor, num_channels: int) -> Tensor:
     """Encode offsets in time ``(...)`` as ``(..., num_channels)``: all sines, then all cosines."""
     half = num_channels // 2
