@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from surgvos.core import Frame, FrameResult, MaskPrompt, Phase, PointPrompt, TextPrompt
 from surgvos.errors import ConfigError, InputError
@@ -285,6 +287,17 @@ def test_a_mask_belongs_to_one_object(model: PhraseModel) -> None:
     assert phases(results, 1) == phases(results, 2) == [C] * 4 + [T] * 5
 
 
+def test_two_objects_that_are_called_the_same_do_not_keep_each_other_from_being_found(model: PhraseModel) -> None:
+    # One is better in every even frame, the other in every odd one.
+    model.scores |= {
+        (phrase, i): (0.99, 0.8 + 0.1 * ((i + j) % 2)) for j, phrase in enumerate(COLORS) for i in range(9)
+    }
+    session = searching(model, THE_RED, A_SQUARE)
+    results = list(session.propagate(iter(Movie(9))))  # type: ignore[arg-type]
+    assert phases(results, 1) == [S] * 9
+    assert phases(results, 2) == [C] * 4 + [T] * 5
+
+
 # --- phrases and prompts that show -------------------------------------------------------------------------------
 
 
@@ -462,6 +475,47 @@ def test_memory_does_not_grow_while_things_come_and_go() -> None:
         sizes.append(session.nbytes)
     assert seen == {(1, phase) for phase in (S, C, T, A, L)} | {(2, S)}
     assert max(sizes[-500:]) <= max(sizes[500:1500])
+
+
+scores = st.tuples(st.sampled_from((0.3, 0.95, 0.99)), st.sampled_from((0.6, 0.8, 0.9)))
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(scores | st.just((0.99, 0.9)), min_size=1, max_size=25),
+    st.sampled_from((1, 3)),
+    st.sampled_from((1, -1)),
+    st.booleans(),
+)
+def test_whatever_the_scores_are_phases_follow_each_other(
+    scripted: list[tuple[float, float]], window: int, direction: int, show: bool
+) -> None:
+    """What is certain is followed, what is not is hidden if asked, and every frame is answered."""
+    num_frames = len(scripted)
+    model = PhraseModel(COLORS)
+    frames = list(range(num_frames))[::direction]
+    model.scores |= {(THE_RED, index): score for index, score in zip(frames, scripted, strict=True)}
+    options = SearchOptions(start=CredibleStart(window=window), show_unconfirmed=show)
+    session = Session(model, search=options)
+    session.add_prompt(frames[0], 1, TextPrompt(THE_RED))
+    results = list(session.propagate(Movie(num_frames), direction="forward" if direction == 1 else "backward"))
+    first, rest = results[:num_frames], results[num_frames:]
+    credible = [presence > 0.9 and iou > 0.7 for presence, iou in scripted]
+    trigger = next((i for i in range(window - 1, num_frames) if all(credible[i + 1 - window : i + 1])), num_frames)
+    assert [r.frame_index for r in first] == frames
+    assert phases(first) == [C if credible[i] else S for i in range(min(trigger, num_frames))] + [T] * (
+        num_frames - trigger
+    )
+    assert set(shown(first)) == set(frames if show else frames[trigger:])
+    is_found = trigger < num_frames
+    assert [r.frame_index for r in rest] == (frames[:trigger][::-1] if is_found else [])
+    assert session.objects[1].was_never_found == (not is_found)
+    if is_found:
+        scores_of_window = scripted[trigger + 1 - window : trigger + 1]
+        best = max(range(window), key=lambda i: (scores_of_window[i][1], i))
+        assert list(session.objects[1].bank.prompted) == [frames[trigger + 1 - window + best]]
+    for result in (*first[trigger:], *rest):
+        np.testing.assert_array_equal(result.masks[1], red_mask(result.frame_index))
 
 
 # --- misuse --------------------------------------------------------------------------------------------------------

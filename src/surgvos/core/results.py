@@ -48,7 +48,8 @@ class FrameResult:
     Attributes:
         frame_index: Index of the frame in its source.
         frame_name: Stem under which the results of this frame are written.
-        masks: Object id -> bool ``(h, w)`` at video resolution; one entry per object being followed.
+        masks: Object id -> bool ``(h, w)`` at video resolution; one entry per object that is answered. What is not
+            visible, or not certain, has an empty mask.
         objects: Object id -> `ObjectResult`, with the same keys as ``masks``.
         logits: Object id -> float32 ``(h_low, w_low)`` mask logits at the model's own resolution, before the
             overlap rule; their sign times the video-size interpolation gives ``masks``.

@@ -3,6 +3,9 @@
 The folder holds ``masks/<frame>.png``, or ``masks/<object, as 001>/<frame>.png``, ``frames.jsonl``, ``run.json`` and,
 if asked for, ``overlay.mp4``. While the run goes on it also holds ``resume.safetensors``: the memory at a frame up to
 which everything is on disk. A resumed run goes on from there and writes the same files as one that was never stopped.
+
+A frame that is passed again, for objects that were left open, has one more line in ``frames.jsonl``, and its masks join
+those that are written.
 """
 
 from __future__ import annotations

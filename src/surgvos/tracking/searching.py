@@ -34,11 +34,13 @@ class SearchOptions:
         fill_searched: Once the end of the video is reached, follow objects back over the frames that passed until
             they were found first. Needs a `VideoSource`.
         lost_after: Give an object up after so many frames in a row in which it was followed poorly, and look for its
-            phrases again. Its memory is kept: what is found joins it as one more prompted frame. None never does.
+            phrases again. Its memory is kept: what is found joins it as one more prompted frame, and
+            `Recent.max_attended_prompted` bounds how many are read. None never does.
         lost_presence: Poorly: with a presence of at most this.
         lost_iou: Or with a predicted IoU below this.
         exclusive_iou: Of objects whose masks overlap by more than this (IoU), only one is found: one that is followed
-            already, else the one with the highest product of presence and predicted IoU. None lets them share.
+            already, else the one that was credible for longer, else the one with the higher product of presence and
+            predicted IoU. None lets them share.
     """
 
     start: CredibleStart | Immediate = field(default_factory=CredibleStart)
@@ -114,7 +116,7 @@ class Searcher:
         since = [search.reach(query.frame_index, query.direction) for search in searches]
         wanted = [Wanted(search.phrases, first) for search, first in zip(searches, since, strict=True)]
         found = self.referrer.look(features, query, wanted)
-        owned = self._owned(found, taken)
+        owned = self._owned(found, [len(search.candidates) for search in searches], taken)
         self._extend(features, query, searches, found, owned)
         answers = {}
         for slot, tracked in enumerate(objects):
@@ -138,8 +140,12 @@ class Searcher:
         search.begin()
         return True
 
-    def _owned(self, found: Found, taken: Sequence[Tensor]) -> list[bool]:
-        """Whether each found mask is its own, or belongs to another object."""
+    def _owned(self, found: Found, num_credible: Sequence[int], taken: Sequence[Tensor]) -> list[bool]:
+        """Whether each found mask is its own, or belongs to another object.
+
+        Who was credible for longer goes first: if scores alone decided, two objects could keep each other from ever
+        filling a window.
+        """
         limit = self._options.exclusive_iou
         if limit is None or len(found.phrases) + len(taken) < 2:
             return [True] * len(found.phrases)
@@ -148,7 +154,7 @@ class Searcher:
         scores = [presence * iou for presence, iou in zip(found.presence, found.iou, strict=True)]
         owners = list(range(len(scores), len(masks)))
         owned = [False] * len(scores)
-        for slot in sorted(range(len(scores)), key=lambda slot: -scores[slot]):
+        for slot in sorted(range(len(scores)), key=lambda slot: (-num_credible[slot], -scores[slot])):
             if all(overlap[slot][owner] <= limit for owner in owners):
                 owned[slot] = True
                 owners.append(slot)
