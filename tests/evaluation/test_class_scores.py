@@ -289,6 +289,15 @@ def test_intervals_draw_whole_videos(videos):
         ).with_intervals(settings_)
 
 
+def test_a_class_of_one_video_only_has_no_interval(tmp_path):
+    write(tmp_path / "gt" / "a", [[[1, 2]]])
+    write(tmp_path / "gt" / "b", [[[1, 0]]])
+    report = evaluate_classes(tmp_path / "gt", tmp_path / "gt", ENDOVIS, numbered_classes(3))
+    found = report.with_intervals(Bootstrap(num_samples=20, unit=Unit.VIDEOS))
+    assert found.intervals.classes == {"1": {"IoU": (100, 100)}}
+    assert {row.labels: row.intervals for row in found.table().rows}["all", "2"] == {}
+
+
 def test_a_frame_that_was_not_predicted_counts_as_predicted_empty(tmp_path):
     one = np.ones((4, 4))
     write(tmp_path / "gt", [one, one, np.zeros((4, 4))])

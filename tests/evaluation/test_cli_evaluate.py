@@ -109,6 +109,8 @@ def test_rows_are_written_as_csv_and_latex_with_intervals_and_classes(folders, t
     intervals = json.loads((tmp_path / "a.json").read_text())["intervals"]
     assert (intervals["unit"], intervals["num_samples"], intervals["mean"]["J"]) == ("objects", 200, [0, 50])
     assert "200 draws of objects" in " ".join(result.stdout.split())
+    assert "[0.00, 50.00]" in result.stdout
+    assert "…" not in result.stdout
 
 
 def test_plain_rules_take_the_place_of_published_ones(folders, tmp_path):

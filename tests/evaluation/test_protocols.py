@@ -8,6 +8,7 @@ from PIL import Image
 
 from surgvos.errors import ConfigError, InputError
 from surgvos.evaluation import PROTOCOLS, evaluate_folders
+from surgvos.evaluation.folders import find_videos
 from surgvos.evaluation.protocols import PLAIN, RESURGSAM2, SURGSAM2, rules_of
 
 HW = (20, 30)
@@ -144,6 +145,7 @@ def test_what_segment_writes_is_found(tmp_path):
         for predictions in (out, out / "case", out / "case" / "masks"):
             report = evaluate_folders(predictions, tmp_path / "gt", "davis")
             assert report.mean.jaccard == 100, predictions
+            assert list(find_videos(predictions).videos) == ["case"]
             assert report.warnings == ()
 
 

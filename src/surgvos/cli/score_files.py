@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from surgvos.evaluation.tables import ScoreTable
 from surgvos.io.files import replacing
+
+
+_ANY_WIDTH = 10_000
 
 
 class Scored(Protocol):
@@ -51,9 +55,9 @@ def show_warnings(warnings: Sequence[str]) -> None:
 
 
 def _show_table(scores: ScoreTable) -> None:
-    table = Table(title=scores.title)
+    table = Table(title=escape(scores.title))
     for heading in scores.label_headings:
-        table.add_column(heading)
+        table.add_column(escape(heading))
     for heading in scores.value_headings:
         table.add_column(heading, justify="right")
     previous = None
@@ -61,9 +65,14 @@ def _show_table(scores: ScoreTable) -> None:
         if previous is not None and row.labels[0] != previous:
             table.add_section()
         previous = row.labels[0]
-        cells = (row.cell(heading) for heading in scores.value_headings)
-        table.add_row(*row.labels, *cells, style="bold" if row.is_summary else None)
-    Console().print(table)
+        # An interval stands below its number, so that rows stay short.
+        cells = (row.cell(heading).replace(" [", "\n[") for heading in scores.value_headings)
+        table.add_row(*map(escape, row.labels), *map(escape, cells), style="bold" if row.is_summary else None)
+    # Numbers are never cut, however narrow the terminal is, or the file that stands in for one.
+    needed = Console(width=_ANY_WIDTH).measure(table).maximum
+    console = Console()
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _write(text: str, path: Path) -> None:

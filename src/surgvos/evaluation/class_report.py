@@ -146,9 +146,12 @@ class ClassReport:
             return {key: interval for key, interval in found.items() if interval is not None}
 
         per_class = self.protocol.per_class(sums)
+        # Of a class that a single video shows, nothing can be learnt.
+        num_videos = sum(found.class_frames > 0 for found in self.videos.values())
         by_class = {
             label.name: intervals({key: values[:, index] for key, values in per_class.items()})
             for index, label in enumerate(self.classes.labels)
+            if np.atleast_1d(num_videos)[index] > 1
         }
         return replace(self, intervals=ClassIntervals(bootstrap, intervals(self.protocol.overall(sums)), by_class))
 
@@ -161,7 +164,7 @@ class ClassReport:
         for group, videos in groups.items():
             is_all = videos == list(self.videos) and self.intervals is not None
             for name, scores in self.classes_of(videos).items():
-                intervals = self.intervals.classes[name] if is_all and self.intervals else {}
+                intervals = self.intervals.classes.get(name, {}) if is_all and self.intervals else {}
                 rows.append(Row((group, name), scores | self._num_frames(videos, name), intervals))
             intervals = self.intervals.overall if is_all and self.intervals else {}
             frames = {"frames": int(self._sums(videos).num_frames)}

@@ -17,6 +17,7 @@ from surgvos.evaluation.reading import read_grey_image, read_grey_video
 from surgvos.io.masks import read_label_map
 
 DEFAULT_THRESHOLD = 127
+_SEGMENTED = "masks"  # where surgvos segment puts the masks of a video
 _LABEL_MAPS = None  # the key of the layer that holds all objects in one label map per frame
 
 
@@ -180,7 +181,7 @@ def find_videos(root: Path, *, threshold: int | None = None, ignore: int | None 
     if not root.is_dir():
         raise InputError(f"expected a folder of masks, got {root}, which {_what_is(root)}")
     single = _layers(root)
-    found = {root.resolve().name: single} if single else {p.name: _layers(p) for p in _subfolders(root)}
+    found = {_name_of(root): single} if single else {p.name: _layers(p) for p in _subfolders(root)}
     videos = {name: MaskFolder(name, layers, threshold, ignore) for name, layers in found.items() if layers}
     if not videos:
         raise InputError(
@@ -222,7 +223,7 @@ def _layers(folder: Path) -> Layers:
         return objects
     if files := _frame_files(folder):
         return {_LABEL_MAPS: files}
-    written_by_segment = folder / "masks"
+    written_by_segment = folder / _SEGMENTED
     return _layers(written_by_segment) if written_by_segment.is_dir() else {}
 
 
@@ -234,6 +235,12 @@ def _frame_files(folder: Path) -> dict[str, Path]:
             raise InputError(f"expected one file per frame, got {files[name].name} and {path.name} in {folder}")
         files[name] = path
     return files
+
+
+def _name_of(folder: Path) -> str:
+    """Name of the video in a folder."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == _SEGMENTED else folder.name
 
 
 def frame_key(stem: str) -> str:
