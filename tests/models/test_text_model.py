@@ -11,11 +11,13 @@ import torch
 from surgvos.errors import CheckpointError, ConfigError, InputError
 from surgvos.models.checkpoints import load_checkpoint, save_model
 from surgvos.models.interface import ImageFeatures, PromptBatch, TextFeatures
+from surgvos.models.registry import load_model
 from surgvos.models.resurg import ResurgConfig, ResurgModel, resurg_small
 from surgvos.models.sam2 import Sam2Model, small
 from surgvos.models.text import clip
 from surgvos.models.text.clip import FOLDER_VARIABLE, ClipTextTower
 from surgvos.models.text.mamba import BACKWARD, FORWARD, TUBES, MambaLayer, Volume, _put_back, _put_in
+from surgvos.models.zoo import ZOO, HandEntry
 from tiny_clip import WIDTH, tiny_clip_folder
 
 TOY = ResurgConfig(
@@ -283,3 +285,20 @@ def test_unusable_number_of_frames_is_refused() -> None:
         replace(TOY, num_fused_frames=0)
     with pytest.raises(ConfigError, match="image_size"):
         replace(TOY, image_size=33)
+
+
+@pytest.mark.parametrize("name", ["resurgsam2-endovis17", "resurgsam2-endovis18"])
+def test_published_files_are_fetched_by_hand(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURGVOS_MODELS", str(tmp_path / "models"))
+    entry = ZOO[name]
+    assert isinstance(entry, HandEntry)
+    with pytest.raises(CheckpointError, match=f"drive.google.com.*surgvos models get {name} --from {entry.file_name}"):
+        load_model(name)
+    torch.save({"model": published_state()}, tmp_path / "fetched.pth")
+    entry.take_in(tmp_path / "fetched.pth")
+    assert isinstance(load_model(name, device="cpu", dtype="fp32"), ResurgModel)
+    with torch.device("meta"):
+        plain = {key: value.shape for key, value in Sam2Model(small()).state_dict().items()}
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in plain.items()}, tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match=r"\(ReSurgSAM2 with 16 blocks\).*got SAM 2.1 with 16 blocks"):
+        entry.take_in(tmp_path / "plain.pth")

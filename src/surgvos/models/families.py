@@ -19,12 +19,13 @@ from surgvos.models.sam2 import Sam2Config, Sam2Model, base_plus, large, small, 
 
 State = Mapping[str, Tensor]
 
-_STRANGERS = {
+_SIGNS = {
     "spatial_perceiver.": "EdgeTAM",
+    "cross_modal_fusion.": "ReSurgSAM2",
     "image_encoder.patch_embed.": "SAM 1",
     "vision_encoder.": "a Hugging Face conversion",
 }
-"""Beginnings of keys that give away weights of other networks."""
+"""Beginnings of keys that give a network away, whether or not it can be built here."""
 
 _SAM2_SIZES = {(config.embed_dim, sum(config.stages)): config for config in (tiny(), small(), base_plus(), large())}
 """What no shape tells (heads, windows, global blocks), by width and number of blocks."""
@@ -118,7 +119,7 @@ def infer_resurg_config(state: State) -> ResurgConfig:
 
 def describe(state: State) -> str:
     """Say in a few words what network weights look like."""
-    for beginning, name in _STRANGERS.items():
+    for beginning, name in _SIGNS.items():
         if any(key.startswith(beginning) for key in state):
             return f"weights that look like {name}"
     for name, family in FAMILIES.items():
@@ -177,7 +178,7 @@ def _is_referring_nano(state: State) -> bool:
 
 
 def _is_resurg(state: State) -> bool:
-    return _is_sam2(state) and any(key.startswith("cross_modal_fusion.") for key in state)
+    return any(key.startswith("cross_modal_fusion.") for key in state)
 
 
 FAMILIES: dict[str, Family] = {

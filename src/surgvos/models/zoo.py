@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from surgvos.errors import CheckpointError
 from surgvos.models.checkpoints import load_checkpoint, write_atomically
+from surgvos.models.resurg import ResurgConfig, resurg_small
 from surgvos.models.sam2 import Sam2Config, small
 
 
@@ -129,6 +130,8 @@ class HandEntry:
 def _in_words(config: object) -> str:
     if not isinstance(config, Sam2Config):
         return f"a model with {type(config).__name__}"
+    if isinstance(config, ResurgConfig):
+        return f"ReSurgSAM2 with {sum(config.stages)} blocks"
     return f"SAM {'2.1' if config.pointer_time_encoding else '2.0'} with {sum(config.stages)} blocks"
 
 
@@ -163,6 +166,16 @@ def _surgical_sam2(version: str, file_id: str, config: Callable[[int], Sam2Confi
     )
 
 
+def _resurgsam2(dataset: str) -> HandEntry:
+    return HandEntry(
+        name=f"resurgsam2-endovis{dataset}",
+        file_name=f"sam2.1_hiera_s_ref{dataset}.pth",
+        address="https://drive.google.com/file/d/12pbQhWdKFNPAYk9IC33CVNbeBded7_wI/view",
+        config=resurg_small(),
+        licence="none stated",
+    )
+
+
 def _first_small(image_size: int) -> Sam2Config:
     return replace(small(image_size), pointer_time_encoding=False, absent_spatial_embedding=False)
 
@@ -180,6 +193,10 @@ ZOO: dict[str, ZooEntry] = {
         for entry in (
             _surgical_sam2("sam2.1", "1DyrrLKst1ZQwkgKM7BWCCwLxSXAgOcMI", small),
             _surgical_sam2("sam2", "102AsbwpntPfUV96ANO2AWe7L6feskYnM", _first_small),
+            # Reference: Liu et al., ReSurgSAM2 (arXiv 2505.08581), and its repository's README
+            # (github.com/jinlab-imvr/ReSurgSAM2): one archive holds both files.
+            _resurgsam2("17"),
+            _resurgsam2("18"),
         )
     },
 }
