@@ -7,7 +7,7 @@ are then sums over a few regions, whatever the size of the image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -60,6 +60,7 @@ class Detection:
         class_ids: int64 ``(n,)``.
         scores: float32 ``(n,)``, in [0, 1].
         sizes_px: int64 ``(num_regions,)``: pixels of each region.
+        annotated: A person made it: it is to be taken as it is.
 
     Example:
         >>> masks = np.array([[[True, True, False]], [[False, True, True]]])
@@ -75,6 +76,7 @@ class Detection:
     class_ids: np.ndarray
     scores: np.ndarray
     sizes_px: np.ndarray
+    annotated: bool = False
 
     @classmethod
     def from_masks(
@@ -164,7 +166,7 @@ class Detection:
             return self
         thresholds = np.array([min_scores.get(int(i), min_score) for i in self.class_ids], dtype=np.float32)
         keep = self.scores >= thresholds
-        return Detection(self.regions, self.members[:, keep], self.class_ids[keep], self.scores[keep], self.sizes_px)
+        return replace(self, members=self.members[:, keep], class_ids=self.class_ids[keep], scores=self.scores[keep])
 
     def mask(self, class_id: int) -> np.ndarray:
         """Bool ``(h, w)``: where any instance of the class is; all False where it is not seen."""

@@ -22,6 +22,9 @@ from surgvos.tracking.features import normalize_images
 
 KIND = "DETR"
 SMALL_PX, INPUT_PX = 200, 800
+AT_ONCE = 2
+"""Frames in one call: the mask head holds a gigabyte for each with 100 queries."""
+
 _CLASS_ROWS = "detr.class_labels_classifier.weight"
 _QUERIES = "detr.model.query_position_embeddings.weight"
 _BACKBONE = "detr.model.backbone.conv_encoder.model."
@@ -93,6 +96,11 @@ class DetrDetector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
+        return [
+            found for start in range(0, len(frames), AT_ONCE) for found in self._detect(frames[start : start + AT_ONCE])
+        ]
+
+    def _detect(self, frames: Sequence[Frame]) -> list[Detection]:
         pixels = torch.stack([squeeze(frame.image) for frame in frames]).to(self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             answer = self.network(pixel_values=normalize_images(pixels).contiguous())

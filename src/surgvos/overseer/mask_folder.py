@@ -36,8 +36,15 @@ class MaskFolderDetector:
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
         return [self._read(frame) for frame in frames]
 
+    def has(self, frame: Frame) -> bool:
+        """Whether there is a label map for a frame."""
+        return self._path_of(frame).exists()
+
+    def _path_of(self, frame: Frame) -> Path:
+        return self.folder / f"{frame.name}.png"
+
     def _read(self, frame: Frame) -> Detection:
-        path = self.folder / f"{frame.name}.png"
+        path = self._path_of(frame)
         if not path.exists():
             raise InputError(
                 f"expected a label map for every frame, got none for frame {frame.name!r} in {str(self.folder)!r}; "

@@ -49,6 +49,8 @@ class PublishedSasvi:
     A segment ends when a class appears and stays, or after a fixed number of frames. Classes already accepted are
     prompted by their mask, new ones by points.
 
+    On an annotated frame a segment starts with the masks of all its classes, as it does on the first frame.
+
     Reference: SASVi (arXiv 2502.09653), section 2, and the program published with it.
 
     Departs: points are centres of our own k-means, so that they differ in place, not in number; a segment without
@@ -89,7 +91,7 @@ class PublishedSasvi:
         self, result: FrameResult, window: Sequence[Detection], state: PublishedState | None
     ) -> tuple[tuple[Correction, ...], PublishedState]:
         seen = [detection.seen for detection in window]
-        if state is None:
+        if state is None or window[0].annotated:
             masks = {i: window[0].mask(i) for i in seen[0].ids}
             prompts = {i: MaskPrompt(mask) for i, mask in masks.items()}
             return (Restart(prompts),), PublishedState(seen[0].ids, self.segment_frames)

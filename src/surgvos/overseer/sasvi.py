@@ -29,11 +29,13 @@ class FollowedClass:
         class_id: Its id.
         shown_at: Frame of its last prompt.
         num_apart: Frames in a row, up to now, in which tracker and detector disagreed.
+        stays_until: Frame before which it does not leave, seen or not.
     """
 
     class_id: int
     shown_at: int
     num_apart: int = 0
+    stays_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Sasvi:
 
     A class enters in the first frame from which it is seen in most of the next frames, and leaves in the first from
     which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by.
+
+    In an annotated frame exactly what is annotated is followed, and it stays for ``rest_frames`` at least.
 
     Reference: SASVi (arXiv 2502.09653), section 2.
 
@@ -117,15 +121,19 @@ class Sasvi:
         state = state or SasviState()
         window = [detection.above(self.min_score, self.min_scores) for detection in window]
         seen = [detection.seen for detection in window]
+        if window[0].annotated:
+            return self._adopt(result.frame_index, window[0], state)
         moments = [set(s.ids) for s in seen]
         followed = {tracked.class_id: tracked for tracked in state.followed}
 
-        left = [i for i in followed if self._has_left(i, moments, state.history)]
+        index = result.frame_index
+        may_leave = [i for i, tracked in followed.items() if index >= tracked.stays_until]
+        left = [i for i in may_leave if self._has_left(i, moments, state.history)]
         staying = followed.keys() - left
         entering = [i for i in seen[0].ids if i not in followed and self._has_entered(i, moments, state.history)]
         entered, outdone = self._without_doubles(seen, entering, staying)
 
-        index, scene = result.frame_index, _Scene(window[0], {*staying, *entered} - outdone)
+        scene = _Scene(window[0], {*staying, *entered} - outdone)
         entered = [i for i in entered if scene.area_px(i)]
         kept, shown_again = self._compare(result, scene, [followed[i] for i in followed if i in staying - outdone])
         corrections: list[Correction] = [Drop(i) for i in followed if i in outdone or i in left]
@@ -133,6 +141,16 @@ class Sasvi:
         corrections += [Add(i, MaskPrompt(scene.mask(i))) for i in entered]
         new = tuple(FollowedClass(i, shown_at=index) for i in entered)
         return tuple(corrections), SasviState((*kept, *new), self._remember(state.history, seen[0].ids))
+
+    def _adopt(self, index: int, annotation: Detection, state: SasviState) -> tuple[tuple[Correction, ...], SasviState]:
+        """Follow what an annotation says and nothing else."""
+        followed = [tracked.class_id for tracked in state.followed]
+        present = annotation.seen.ids
+        corrections: list[Correction] = [Drop(i) for i in followed if i not in present]
+        corrections += [(Reprompt if i in followed else Add)(i, MaskPrompt(annotation.mask(i))) for i in present]
+        until = index + self.rest_frames
+        shown = tuple(FollowedClass(i, shown_at=index, stays_until=until) for i in present)
+        return tuple(corrections), SasviState(shown, self._remember(state.history, present))
 
     # --- coming and going ----------------------------------------------------------------------------------------
 
@@ -184,7 +202,7 @@ class Sasvi:
                 num_apart = num_apart + 1 if scene.iou(i, result.masks[i]) < self.min_agreement else 0
             if num_apart >= self.apart_frames and result.frame_index - tracked.shown_at >= self.rest_frames:
                 shown_again.append(i)
-                kept.append(FollowedClass(i, shown_at=result.frame_index))
+                kept.append(replace(tracked, shown_at=result.frame_index, num_apart=0))
             else:
                 kept.append(replace(tracked, num_apart=num_apart))
         return kept, shown_again

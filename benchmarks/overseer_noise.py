@@ -1,0 +1,132 @@
+"""How much a tracker adds to a detector that misses, coarsens and imagines things: synthetic clips, a class per object.
+
+python benchmarks/overseer_noise.py --clips 6
+
+The detector is the truth made worse: it misses each class in short runs of frames, sees it at a quarter of the
+resolution with a shaken outline, and now and then sees a blob of a class that is not there. Given are the mean Dice
+over classes and frames (a class absent in both is left out), and how often a class's answer flickers: changes between
+something and nothing where the truth does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+
+import surgvos
+from surgvos.core import Frame, LabelSpace
+from surgvos.data.synthetic import SceneConfig, SyntheticClip, generate_clip
+from surgvos.overseer.corrections import AnyOverseer
+from surgvos.overseer.detection import Detection
+from surgvos.overseer.oversee import OverseenSession
+from surgvos.overseer.sasvi import Sasvi
+
+HW = (288, 384)
+CLASSES = LabelSpace.from_names([f"object {i}" for i in range(1, 9)])
+
+
+class ClipVideo:
+    def __init__(self, clip: SyntheticClip) -> None:
+        self.clip = clip
+
+    def __len__(self) -> int:
+        return len(self.clip.frames)
+
+    def __getitem__(self, index: int) -> Frame:
+        return Frame(index, f"{index:05d}", self.clip.frames[index])
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+
+class NoisyDetector:
+    """The truth of a clip made worse, the same in every run."""
+
+    label_space = CLASSES
+
+    def __init__(self, clip: SyntheticClip, seed: int, miss_share: float, num_imagined: int) -> None:
+        random = np.random.default_rng(seed)
+        self.detections = []
+        missed: dict[int, int] = {}
+        for labels in clip.instances:
+            masks, ids, scores = [], [], []
+            for i in (int(i) for i in np.unique(labels) if i):
+                if missed.get(i, 0) <= 0 and random.random() < miss_share / 3:
+                    missed[i] = int(random.integers(1, 6))
+                missed[i] = missed.get(i, 0) - 1
+                if missed[i] >= 0:
+                    continue
+                masks.append(_coarse(labels == i, random))
+                ids.append(i)
+                scores.append(float(random.uniform(0.6, 1.0)))
+            if random.random() < num_imagined / len(clip.frames):
+                blob = np.zeros(HW, dtype=np.uint8)
+                center = (int(random.integers(HW[1])), int(random.integers(HW[0])))
+                cv2.circle(blob, center, 25, 1, -1)
+                masks.append(blob.view(np.bool_))
+                ids.append(8)
+                scores.append(0.6)
+            self.detections.append(Detection.from_masks(np.array(masks, dtype=bool).reshape(-1, *HW), ids, scores))
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detection]:
+        return [self.detections[frame.index] for frame in frames]
+
+
+def _coarse(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    small = cv2.resize(mask.astype(np.float32), (HW[1] // 4, HW[0] // 4), interpolation=cv2.INTER_AREA)
+    moved = np.roll(small, random.integers(-1, 2, 2), axis=(0, 1))
+    grid = moved > random.uniform(0.3, 0.7)
+    return cv2.resize(grid.astype(np.uint8), HW[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
+
+
+def score(answers: list[dict[int, np.ndarray]], clip: SyntheticClip) -> tuple[float, int]:
+    """Mean Dice, and the number of appearances and disappearances that the truth does not have."""
+    dices, num_flickers = [], 0
+    for i in range(1, 9):
+        own = np.array([bool(masks.get(i, np.zeros(1)).any()) for masks in answers])
+        true = np.array([bool((labels == i).any()) for labels in clip.instances])
+        num_flickers += int(np.diff(own).sum()) - min(int(np.diff(own).sum()), int(np.diff(true).sum()))
+        for masks, labels in zip(answers, clip.instances, strict=True):
+            predicted, truth = masks.get(i, np.zeros(HW, dtype=bool)), labels == i
+            total = int(predicted.sum() + truth.sum())
+            if total:
+                dices.append(2 * int((predicted & truth).sum()) / total)
+    return float(np.mean(dices)), num_flickers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--frames", type=int, default=80)
+    parser.add_argument("--misses", type=float, default=0.15)
+    parser.add_argument("--model", default="surgvos-nano")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    model = surgvos.load_model(chosen.model, device="cpu")
+    config = SceneConfig(image_hw=HW, num_frames=chosen.frames, surgical_share=1.0, num_instruments=(2, 4))
+    rules: dict[str, AnyOverseer | None] = {"detector": None, "published": Sasvi.published(), "default": Sasvi()}
+    sums = {name: [0.0, 0.0] for name in rules}
+    for seed in range(1000, 1000 + chosen.clips):
+        clip = generate_clip(seed, config)
+        detector = NoisyDetector(clip, seed, chosen.misses, num_imagined=3)
+        for name, overseer in rules.items():
+            if overseer is None:
+                answers = [{i: d.mask(i) for i in d.seen.ids} for d in detector.detections]
+            else:
+                overseen = OverseenSession(surgvos.Session(model), detector, overseer)
+                answers = [result.masks for result in overseen.follow(ClipVideo(clip))]
+            dice, flickers = score(answers, clip)
+            sums[name][0] += dice / chosen.clips
+            sums[name][1] += flickers / chosen.clips
+            print(f"clip {seed} {name:9}  Dice {dice:.3f}  flickers {flickers}", flush=True)
+    print("\nrules      mean Dice  flickers per clip")
+    for name, (dice, flickers) in sums.items():
+        print(f"{name:9}  {dice:9.3f}  {flickers:17.1f}")
+
+
+if __name__ == "__main__":
+    main()
