@@ -17,12 +17,11 @@ import numpy as np
 import torch
 
 from surgvos.evaluation.bootstrap import Bootstrap, Unit
-from surgvos.evaluation.class_counts import ClassSums, count_pixels
+from surgvos.evaluation.class_counts import ClassSums, count_pixels, numbered_classes
 from surgvos.evaluation.class_protocols import ENDOVIS
 from surgvos.evaluation.contours import contour_distance, contour_of, crossings
 from surgvos.evaluation.flow import warp
 from surgvos.evaluation.functional import boundary, dice, jaccard, region_scores
-from surgvos.evaluation.label_tables import numbered_classes
 
 HW = (1024, 1280)
 TOLERANCE_PX = 14

@@ -20,9 +20,8 @@ from surgvos.evaluation import (
     dice,
     jaccard,
 )
-from surgvos.evaluation.class_counts import ClassSums, count_pixels
+from surgvos.evaluation.class_counts import ClassSums, count_pixels, numbered_classes
 from surgvos.evaluation.class_protocols import CLASS_PROTOCOLS, AbsentClass, semantic_protocol
-from surgvos.evaluation.label_tables import numbered_classes
 from surgvos.evaluation.temporal import DISTANCE, IOU, TEMPORAL_PROTOCOLS, LabelFrame, compare_neighbours
 
 Score = Callable[[np.ndarray, np.ndarray], float]

@@ -11,19 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from surgvos.core.label_tables import label_space_by_name
 from surgvos.core.labels import LabelSpace
 from surgvos.errors import InputError
-from surgvos.evaluation import Bootstrap, Unit, class_counts, label_tables
-from surgvos.evaluation.class_counts import ClassSums, count_pixels
+from surgvos.evaluation import Bootstrap, Unit, class_counts
+from surgvos.evaluation.class_counts import ClassSums, count_pixels, numbered_classes, present_ids
 from surgvos.evaluation.class_protocols import ENDOVIS, AbsentClass, semantic_protocol
 from surgvos.evaluation.class_report import evaluate_classes
-from surgvos.evaluation.label_tables import (
-    ObjectClasses,
-    numbered_classes,
-    present_ids,
-    read_label_space,
-    read_object_classes,
-)
+from surgvos.evaluation.object_classes import ObjectClasses, read_object_classes
 
 EXACT = {"rel": 0, "abs": 1e-9}
 
@@ -357,22 +352,17 @@ class TestErrors:
         with pytest.raises(InputError, match="expected"):
             read_object_classes(path)
 
-    @pytest.mark.parametrize("text", ["{", "3", '{"a": "b"}'])
-    def test_files_that_are_no_label_space(self, tmp_path, text):
-        path = tmp_path / "classes.json"
-        path.write_text(text)
-        with pytest.raises(InputError, match="expected"):
-            read_label_space(path)
+
+def test_what_is_nothing_may_be_what_is_ignored():
+    """As in CaDIS: 0 is a class, 255 is everything else and not scored."""
+    space = label_space_by_name("cadis-2")
+    prediction, truth = np.uint8([[0, 0, 255, 4]]), np.uint8([[0, 255, 0, 255]])
+    counts = count_pixels(prediction, truth, space)
+    assert (counts.common[0], counts.predicted[0], counts.true[0], counts.predicted[4]) == (1, 1, 2, 0)
 
 
-def test_label_spaces_and_object_tables_from_files(tmp_path):
+def test_object_tables_from_files(tmp_path):
     path = tmp_path / "file.json"
-    path.write_text('["grasper", "hook"]')
-    assert [(label.id, label.name) for label in read_label_space(path).labels] == [(1, "grasper"), (2, "hook")]
-    path.write_text('{"0": "pupil", "4": "iris", "background": 255, "ignore": 254}')
-    space = read_label_space(path)
-    assert [(label.id, label.name) for label in space.labels] == [(0, "pupil"), (4, "iris")]
-    assert (space.background, space.ignore) == (255, 254)
     path.write_text('{"1": "hook", "seq_2": {"1": 2, "3": "grasper"}}')
     table = read_object_classes(path)
     assert table.of_video("seq_1") == {1: "hook"}
@@ -380,7 +370,6 @@ def test_label_spaces_and_object_tables_from_files(tmp_path):
 
 
 def test_examples_run():
-    for module in (class_counts, label_tables):
-        found = doctest.testmod(module)
-        assert found.attempted > 0
-        assert found.failed == 0
+    found = doctest.testmod(class_counts)
+    assert found.attempted > 0
+    assert found.failed == 0

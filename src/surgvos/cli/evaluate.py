@@ -14,7 +14,7 @@ from surgvos.cli.progress import progress_bar
 from surgvos.cli.score_files import Publication, show_warnings
 from surgvos.errors import ConfigError, InputError
 from surgvos.evaluation import PROTOCOLS, Bootstrap, Report, Unit, evaluate_folders
-from surgvos.evaluation.label_tables import numbered_classes, read_object_classes
+from surgvos.evaluation.object_classes import read_object_classes
 from surgvos.evaluation.protocols import PLAIN, Protocol, rules_of
 
 CLASS_PROTOCOLS = ("endovis", "semantic")
@@ -65,7 +65,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws")] = 0,
     classes: Annotated[
         str | None,
-        typer.Option(help='How many, a data set such as endovis18, or JSON such as {"1": "grasper"} [endovis: 7]'),
+        typer.Option(help="How many, a label space such as endovis18-types, or a YAML file of your own [endovis: 7]"),
     ] = None,
     object_classes: Annotated[
         Path | None,
@@ -97,7 +97,7 @@ def evaluate(
 
     surgvos evaluate out truth
 
-    surgvos evaluate out truth --protocol endovis --classes endovis18 --bootstrap 1000
+    surgvos evaluate out truth --protocol endovis --classes endovis18-types --bootstrap 1000
 
     surgvos evaluate out --protocol temporal --frames videos --flow dis
     """
@@ -166,6 +166,7 @@ def _score_objects(
 def _score_classes(
     predictions: Path, ground_truth: Path, protocol: str, options: dict[str, Any], common: dict[str, Any]
 ) -> Any:
+    from surgvos.evaluation.class_counts import numbered_classes
     from surgvos.evaluation.class_protocols import ENDOVIS, AbsentClass, semantic_protocol
     from surgvos.evaluation.class_report import evaluate_classes
 
@@ -173,7 +174,7 @@ def _score_classes(
     if is_endovis and "absent" in options:
         raise InputError("expected no --absent with protocol endovis, whose rule is fixed; try without it")
     if not is_endovis and "classes" not in options:
-        raise InputError("expected --classes for protocol semantic, got none; try --classes 7, or a JSON file")
+        raise InputError("expected --classes for protocol semantic, got none; try --classes 7, or a file")
     absent = options.pop("absent", AbsentClass.SKIP.value)
     if absent not in set(AbsentClass):
         raise InputError(f"expected skip or perfect for --absent, got {absent!r}")

@@ -30,6 +30,11 @@ class PixelCounts:
     true: np.ndarray
 
 
+def numbered_classes(num_classes: int, *, ignore: int | None = None) -> LabelSpace:
+    """Make a label space of the ids 1 to ``num_classes``, named by their numbers."""
+    return LabelSpace.from_names([str(i) for i in range(1, num_classes + 1)], ignore=ignore)
+
+
 def count_pixels(prediction: np.ndarray, truth: np.ndarray, classes: LabelSpace) -> PixelCounts:
     """Count the pixels of each class, in one pass over the image however many classes there are.
 
@@ -68,6 +73,18 @@ def count_pixels(prediction: np.ndarray, truth: np.ndarray, classes: LabelSpace)
         predicted=table[of_classes].sum(axis=1),
         true=table[:, of_classes].sum(axis=0),
     )
+
+
+def present_ids(label_map: np.ndarray) -> list[int]:
+    """Return the ids of a label map, ascending; faster than sorting its pixels.
+
+    Example:
+        >>> present_ids(np.array([[3, 0, 3]], np.uint8))
+        [0, 3]
+    """
+    is_there = np.zeros(int(label_map.max(initial=0)) + 1, dtype=bool)
+    is_there[label_map] = True
+    return np.flatnonzero(is_there).tolist()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from surgvos.evaluation.bootstrap import Bootstrap, Interval, Unit
 from surgvos.evaluation.class_counts import ClassSums, count_pixels
 from surgvos.evaluation.class_protocols import ClassProtocol, Scores
 from surgvos.evaluation.folders import MaskFolder, VideoMasks
-from surgvos.evaluation.label_tables import ObjectClasses
+from surgvos.evaluation.object_classes import ObjectClasses
 from surgvos.evaluation.pairing import Progress, check_frames_meet, in_order, num_threads, pair_videos
 from surgvos.evaluation.tables import Row, ScoreTable
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from surgvos.errors import InputError
-from surgvos.evaluation.label_tables import present_ids
+from surgvos.evaluation.class_counts import present_ids
 from surgvos.evaluation.reading import read_grey_image, read_grey_video
 from surgvos.io.masks import read_label_map
 

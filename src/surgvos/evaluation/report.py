@@ -12,8 +12,8 @@ import numpy as np
 from surgvos.core.masks import masks_to_label_map
 from surgvos.errors import InputError
 from surgvos.evaluation.folders import FrameMasks, MaskFolder, VideoMasks
-from surgvos.evaluation.label_tables import ObjectClasses
 from surgvos.evaluation.metrics import ObjectScore, RegionMetric
+from surgvos.evaluation.object_classes import ObjectClasses
 from surgvos.evaluation.object_report import Report
 from surgvos.evaluation.pairing import Progress, check_frames_meet, in_order, num_threads, pair_videos
 from surgvos.evaluation.protocols import Counted, Overlap, Protocol, protocol_by_name

@@ -18,7 +18,7 @@ from surgvos.errors import InputError
 from surgvos.evaluation.bootstrap import Bootstrap, Interval, Unit
 from surgvos.evaluation.flow import Flow
 from surgvos.evaluation.folders import MaskFolder, find_videos, frame_key
-from surgvos.evaluation.label_tables import ObjectClasses
+from surgvos.evaluation.object_classes import ObjectClasses
 from surgvos.evaluation.pairing import Progress, in_order, num_threads
 from surgvos.evaluation.tables import Row, ScoreTable
 from surgvos.evaluation.temporal import (

@@ -1,4 +1,4 @@
-"""Which classes there are, and which class each object is of, from JSON files."""
+"""Which class each object is of, from JSON files."""
 
 from __future__ import annotations
 
@@ -8,62 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from surgvos.core.labels import Label, LabelSpace, object_palette
+from surgvos.core.labels import LabelSpace
 from surgvos.errors import InputError
-
-
-def numbered_classes(num_classes: int, *, ignore: int | None = None) -> LabelSpace:
-    """Make a label space of the ids 1 to ``num_classes``, named by their numbers."""
-    return LabelSpace.from_names([str(i) for i in range(1, num_classes + 1)], ignore=ignore)
-
-
-def read_label_space(path: str | Path, *, ignore: int | None = None) -> LabelSpace:
-    """Read a label space from JSON: ``["grasper", ...]`` counted from 1, or ``{"1": "grasper", ...}``.
-
-    The second form may also say ``"background"`` (0 where left out) and ``"ignore"``, each with an id; the argument
-    ``ignore`` goes before the latter.
-
-    Raises:
-        InputError: The file is missing or says something else.
-
-    Example:
-        >>> read_label_space("classes.json").labels[0].name  # doctest: +SKIP
-        'grasper'
-    """
-    found = _read_json(Path(path))
-    if isinstance(found, list):
-        found = {str(number): name for number, name in enumerate(found, start=1)}
-    try:
-        special = {key: int(found[key]) for key in ("background", "ignore") if key in found}
-        names = {int(key): str(name) for key, name in found.items() if key not in special}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f'expected ["name", ...] or {{"id": "name", ...}} in {str(path)!r}, got something else'
-        ) from error
-    palette = object_palette(1 + max(names, default=0))
-    labels = tuple(
-        Label(i, name, (int(palette[i][0]), int(palette[i][1]), int(palette[i][2])))
-        for i, name in sorted(names.items())
-    )
-    ignored = special.get("ignore") if ignore is None else ignore
-    return LabelSpace(labels, background=special.get("background", 0), ignore=ignored)
-
-
-def read_folds(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Read folds from JSON: name of each fold -> its videos.
-
-    Raises:
-        InputError: The file is missing or says something else.
-    """
-    found = _read_json(Path(path))
-    is_valid = isinstance(found, dict) and all(
-        isinstance(videos, list) and all(isinstance(video, str) for video in videos) for videos in found.values()
-    )
-    if not is_valid or not found:
-        raise InputError(f'expected {{"fold": ["video", ...], ...}} in {str(path)!r}, got something else')
-    return {str(fold): tuple(videos) for fold, videos in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +62,7 @@ def read_object_classes(path: str | Path) -> ObjectClasses:
     Raises:
         InputError: The file is missing or says something else.
     """
-    found = _read_json(Path(path))
+    found = read_json(path)
     try:
         everywhere = {int(key): _class(value) for key, value in found.items() if not isinstance(value, dict)}
         videos = {
@@ -131,26 +77,19 @@ def read_object_classes(path: str | Path) -> ObjectClasses:
     return ObjectClasses(everywhere, videos)
 
 
-def present_ids(label_map: np.ndarray) -> list[int]:
-    """Return the ids of a label map, ascending; faster than sorting its pixels.
-
-    Example:
-        >>> present_ids(np.array([[3, 0, 3]], np.uint8))
-        [0, 3]
-    """
-    is_there = np.zeros(int(label_map.max(initial=0)) + 1, dtype=bool)
-    is_there[label_map] = True
-    return np.flatnonzero(is_there).tolist()
-
-
 def _class(value: Any) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(value)
     return value
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: It is missing, or no JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"expected a JSON file, got {str(path)!r}, which cannot be read as one") from error
