@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from surgvos.core import object_palette
+from surgvos.data.cadis import Cadis
 from surgvos.data.dataset import DataSet, Part, seq_names
 from surgvos.data.endovis17 import EndoVis17
 from surgvos.data.endovis18 import SCENE, EndoVis18
@@ -37,8 +39,8 @@ def png(pixels: np.ndarray) -> bytes:
 def frame(seed: int, image_hw: tuple[int, int]) -> bytes:
     """A coarse picture that differs from every other; the border is not black, so that a wrong crop shows."""
     height, width = image_hw
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-    return png(coarse.repeat(8, axis=0).repeat(8, axis=1))
+    coarse = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
+    return png(coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width])
 
 
 def tool_map(left_px: int, image_hw: tuple[int, int] = (1080, 1920)) -> np.ndarray:
@@ -289,6 +291,43 @@ def ref_endovis18() -> DataSet:
     )
 
 
+def class_map(values: Sequence[int], shift_px: int, image_hw: tuple[int, int], *, rest: int) -> np.ndarray:
+    """Stripes of the values of a data set's files, side by side, and another value around them."""
+    pixels = np.full(image_hw, rest, np.uint8)
+    for place, value in enumerate(values):
+        pixels[100:300, shift_px + 50 * place : shift_px + 50 * place + 40] = value
+    return pixels
+
+
+CADIS_VALUES = {0: (0, 4, 6, 13), 1: (0, 4, 6, 13, 21), 2: (0, 4, 6, 25)}
+"""Values by place of the frame: the handpiece's handle enters late, and the suture needle is in no task but one."""
+
+
+@lru_cache
+def cadis_files() -> Files:
+    """Videos 1, 5 and 2, numbered sparsely, with labels of any mode; one frame of 1 is known to be mislabelled."""
+    files: Files = {"CaDISv2/phase_annotations/train01.csv": b"Frame,Steps"}
+    for video, numbers in ((1, (1400, 1430, 1440, 1390)), (5, (90, 100)), (2, (100000, 100030))):
+        for place, number in enumerate(numbers):
+            name = f"Video{video}_frame{number:06d}.png"
+            pixels = class_map(CADIS_VALUES[place % 3], 100 + place, (540, 960), rest=255 if video == 2 else 5)
+            rgb = np.repeat(pixels[..., None], 3, axis=2)
+            stored = (pixels, rgb, np.dstack([rgb, np.full_like(pixels, 255)]))[place % 3]
+            files[f"CaDISv2/Video{video:02d}/Images/{name}"] = frame(number, (540, 960))
+            files[f"CaDISv2/Video{video:02d}/Labels/{name}"] = png(stored)
+    return files
+
+
+def cadis() -> DataSet:
+    return Cadis(
+        parts=(
+            Part("train", "train", ("Video01",), None),
+            Part("val", "valid", ("Video05",), None),
+            Part("test", "valid", ("Video02",), None),
+        )
+    )
+
+
 MINIATURES: dict[str, tuple[Callable[[], DataSet], Callable[[], Files]]] = {
     "endovis17": (endovis17, lambda: dict(endovis17_files())),
     "endovis18": (endovis18, lambda: dict(endovis18_files())),
@@ -296,8 +335,12 @@ MINIATURES: dict[str, tuple[Callable[[], DataSet], Callable[[], Files]]] = {
     "vos-endovis18": (vos_endovis18, lambda: dict(vos_endovis18_files())),
     "ref-endovis17": (ref_endovis17, lambda: dict(ref_endovis17_files())),
     "ref-endovis18": (ref_endovis18, lambda: dict(ref_endovis18_files())),
+    "cadis": (cadis, lambda: dict(cadis_files())),
 }
 """Data set -> the data set in miniature, and its downloads."""
+
+FRAME_FILES = re.compile(r"(?!test_data).*(left_frames|Images)/[^/]*\.png")
+"""Files of `MINIATURES` that are frames."""
 
 
 def write_folder(root: Path, files: Mapping[str, bytes]) -> Path:

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import numpy as np
 import pytest
 
-from dataset_miniatures import MINIATURES, contents, png, write_folder, write_tars, write_zips
+from dataset_miniatures import FRAME_FILES, MINIATURES, contents, png, write_folder, write_tars, write_zips
 from surgvos.core.labels import LabelSpace
 from surgvos.data import prepared
 from surgvos.data.archives import FileTree
@@ -71,7 +71,7 @@ def test_it_says_what_it_is_and_where_to_get_it(name: str) -> None:
 @each_dataset
 def test_its_splits_do_not_share_frames(name: str) -> None:
     dataset = dataset_by_name(name)
-    keys = [(part.folder, video, n) for part in dataset.parts for video in part.videos for n in part.frames]
+    keys = [(part.folder, video, n) for part in dataset.parts for video in part.videos for n in part.frames or ("all",)]
     assert len(set(keys)) == len(keys)
 
 
@@ -97,17 +97,21 @@ def test_every_missing_video_is_in_an_archive_that_is_named(name: str, tmp_path:
 
 @each_dataset
 def test_what_is_prepared_is_sound(name: str, ready: dict[str, Path]) -> None:
-    checks, faults = check_dataset(miniature(name), ready[name])
+    dataset = miniature(name)
+    checks, faults = check_dataset(dataset, ready[name])
     assert not faults
     assert recorded_name(ready[name]) == name
-    assert all(checked.image_hw == (1024, 1280) and checked.objects for checked in checks)
+    assert all(checked.image_hw == dataset.image_hw and checked.objects for checked in checks)
 
 
 @each_dataset
 def test_its_videos_are_found(name: str, ready: dict[str, Path]) -> None:
     dataset = miniature(name)
     videos = dataset.videos(ready[name])
-    assert [(video.split, video.name) for video in videos] == [(p.split, v) for p in dataset.parts for v in p.videos]
+    # A clip is named after its video.
+    names = [(v.split, v.name.split("_")[0] if dataset.in_clips else v.name) for v in videos]
+    assert list(dict.fromkeys(names)) == [(p.split, video) for p in dataset.parts for video in p.videos]
+    assert len(set(videos)) == len(videos)
     for part in dataset.parts:
         for video in dataset.videos(ready[name], part.split):
             names = [path.stem for path in list_images(video.images)]
@@ -224,12 +228,13 @@ def test_partial_prepares_the_rest_and_says_what_lacks(
 ) -> None:
     dataset = miniature(name)
     part = dataset.parts[0]
-    longer = replace(part, frames=range(part.frames.start, part.frames.stop + 2))
+    numbers = [int(path.stem) for path in list_images(dataset.videos(ready[name], part.split)[0].images)]
+    longer = replace(part, frames=range(numbers[0], numbers[-1] + 3))
     larger = replace(dataset, parts=(longer, *dataset.parts[1:]))
     shutil.copytree(ready[name], tmp_path / "out")
     done = larger.prepare([downloads[name]], tmp_path / "out", PrepareOptions(partial=True))
     assert done.num_written == 0
-    assert any(f"frames of {part.videos[0]} in {part.split} (frames 0" in note for note in done.notes)
+    assert any(f"frames of {part.videos[0]} in {part.split} (frames " in note for note in done.notes)
     assert any("00003" in fault or "expected" in fault for fault in check_dataset(larger, tmp_path / "out")[1])
 
 
@@ -255,7 +260,7 @@ def test_a_truncated_archive_is_one_sentence(name: str, downloads: dict[str, Pat
 @pytest.mark.parametrize("damage", ["size", "cut", "empty"])
 def test_a_damaged_frame_is_named(name: str, damage: str, tmp_path: Path) -> None:
     files = MINIATURES[name][1]()
-    path = next(key for key in files if "left_frames/" in key and key.endswith(".png") and "test_data" not in key)
+    path = next(key for key in files if FRAME_FILES.fullmatch(key))
     files[path] = {"size": png(np.zeros((64, 80, 3), np.uint8)), "cut": files[path][:2000], "empty": b""}[damage]
     source = write_folder(tmp_path / "source", files)
     with pytest.raises(InputError, match=rf"expected .*, got .*{path}"):

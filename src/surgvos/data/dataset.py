@@ -68,18 +68,18 @@ class Part:
         split: Name of the split.
         folder: Where it lies in the prepared data set: ``train`` or ``valid``.
         videos: Their names.
-        frames: Numbers of their frames, as in the names of the files.
+        frames: Numbers of their frames, as in the names of the files; None where only the files themselves say.
     """
 
     split: str
     folder: str
     videos: tuple[str, ...]
-    frames: range
+    frames: range | None
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something that a source lacks: ``frames`` or ``labels`` of a video; every frame is listed."""
+    """Something that a source lacks: ``frames`` or ``labels`` of a video; every frame is listed, if they are known."""
 
     part: Part
     video: str
@@ -87,7 +87,8 @@ class Gap:
     frames: tuple[int, ...]
 
     def __str__(self) -> str:
-        numbers = "" if len(self.frames) == len(self.part.frames) else f" ({_ranges(self.frames)})"
+        is_all = not self.frames or (self.part.frames is not None and len(self.frames) == len(self.part.frames))
+        numbers = "" if is_all else f" ({_ranges(self.frames)})"
         return f"{self.what} of {self.video} in {self.part.split}{numbers}"
 
 
@@ -168,6 +169,8 @@ class DataSet(ABC):
     folds: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Validation videos of each fold of the split ``train``."""
     has_corrections: ClassVar[bool] = False
+    in_clips: ClassVar[bool] = False
+    """Whether a video of a split is prepared as several, named ``<video>_<first frame>``."""
     image_hw: ClassVar[tuple[int, int]] = (1024, 1280)
     """Height and width of prepared frames, in pixels."""
 
@@ -275,14 +278,18 @@ class DataSet(ABC):
         found = []
         for part in self.parts:
             folder = Path(root) / part.folder
-            for name in part.videos if split in (None, part.split) else ():
-                if (folder / FRAMES / name).is_dir():
-                    found.append(found_video(folder, part.split, name))
+            for video in part.videos if split in (None, part.split) else ():
+                found += [found_video(folder, part.split, name) for name in self.prepared_names(folder, video)]
         if not found:
             raise InputError(
                 f"expected videos of {self.name} in {str(root)!r}, got none; try 'surgvos data prepare {self.name}'"
             )
         return tuple(found)
+
+    def prepared_names(self, folder: Path, video: str) -> list[str]:
+        """What a video of a split became in the folder of the split: itself or its clips; empty if it is not there."""
+        pattern = f"{video}_*" if self.in_clips else video
+        return sorted(path.name for path in (folder / FRAMES).glob(pattern) if path.is_dir())
 
 
 RECORD = "dataset.json"
@@ -302,7 +309,10 @@ def found_video(folder: Path, split: str, name: str) -> Video:
 
 
 def collect(
-    parts: Sequence[Part], has: Callable[[Part, str, str, int], bool], whats: Sequence[str] = ("frames", "labels")
+    parts: Sequence[Part],
+    has: Callable[[Part, str, str, int], bool],
+    whats: Sequence[str] = ("frames", "labels"),
+    numbers: Callable[[str], Sequence[int]] = lambda video: (),
 ) -> tuple[list[tuple[Part, str, tuple[int, ...]]], tuple[Gap, ...]]:
     """Compare what is expected with what is there.
 
@@ -310,6 +320,7 @@ def collect(
         parts: What is expected.
         has: Whether the source has ``what`` of a frame of a video of a part.
         whats: Kinds of things that a frame consists of.
+        numbers: Video -> numbers of its frames in the source, ascending, for parts that do not know them.
 
     Returns:
         (part, video, complete frames) of every video that has some, and what lacks.
@@ -317,10 +328,11 @@ def collect(
     found, gaps = [], []
     for part in parts:
         for video in part.videos:
-            lacking = {what: tuple(n for n in part.frames if not has(part, what, video, n)) for what in whats}
-            gaps += [Gap(part, video, what, frames) for what, frames in lacking.items() if frames]
+            expected = numbers(video) if part.frames is None else part.frames
+            lacking = {what: tuple(n for n in expected if not has(part, what, video, n)) for what in whats}
+            gaps += [Gap(part, video, what, frames) for what, frames in lacking.items() if frames or not expected]
             incomplete = {n for frames in lacking.values() for n in frames}
-            complete = tuple(n for n in part.frames if n not in incomplete)
+            complete = tuple(n for n in expected if n not in incomplete)
             if complete:
                 found.append((part, video, complete))
     return found, tuple(gaps)

@@ -94,20 +94,28 @@ def faults_of_phrases(folder: Path, checks: list[VideoCheck]) -> Iterator[str]:
 
 def _faults_of_part(dataset: DataSet, part: Part, folder: Path, checks: dict[str, VideoCheck]) -> Iterator[str]:
     for video in part.videos:
-        place = f"{part.folder}/{video}"
-        if video not in checks or not checks[video].num_frames:
-            yield f"{place}: expected {len(part.frames)} frames of {part.split}, got none"
-            continue
-        checked = checks[video]
-        if checked.image_hw not in (None, dataset.image_hw):
-            yield f"{place}: expected frames of {_size(dataset.image_hw)}, got {_size(checked.image_hw)}"
-        for kind in (FRAMES, ANNOTATIONS):
-            there = _numbers(folder / kind / video)
-            lacking = [f"{number:05d}" for number in part.frames if number not in there]
-            if lacking:
-                yield f"{place}: expected {len(part.frames)} files in {kind}, got no {first_names(lacking)}"
-        if part.folder != "train":
-            yield from (f"{place}: {fault}" for fault in _faults_of_prompts(folder, video))
+        names = [name for name in dataset.prepared_names(folder, video) if name in checks and checks[name].num_frames]
+        for name in names:
+            yield from (
+                f"{part.folder}/{name}: {fault}" for fault in _faults_of_video(dataset, part, folder, checks[name])
+            )
+        if not names:
+            number = "" if part.frames is None else f"{len(part.frames)} "
+            yield f"{part.folder}/{video}: expected {number}frames of {part.split}, got none"
+
+
+def _faults_of_video(dataset: DataSet, part: Part, folder: Path, checked: VideoCheck) -> Iterator[str]:
+    if checked.image_hw not in (None, dataset.image_hw):
+        yield f"expected frames of {_size(dataset.image_hw)}, got {_size(checked.image_hw)}"
+    there = {kind: _numbers(folder / kind / checked.name) for kind in (FRAMES, ANNOTATIONS)}
+    # Where no list of frames is published, what is there in one folder must be there in the other.
+    expected = sorted(set.union(*there.values())) if part.frames is None else part.frames
+    for kind, numbers in there.items():
+        lacking = [f"{number:05d}" for number in expected if number not in numbers]
+        if lacking:
+            yield f"expected {len(expected)} files in {kind}, got no {first_names(lacking)}"
+    if part.folder != "train":
+        yield from _faults_of_prompts(folder, checked.name)
 
 
 def _faults_of_prompts(folder: Path, video: str) -> Iterator[str]:

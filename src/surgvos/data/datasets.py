@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from surgvos.data.cadis import Cadis
 from surgvos.data.dataset import DataSet
 from surgvos.data.endovis17 import EndoVis17
 from surgvos.data.endovis18 import EndoVis18
@@ -10,7 +11,16 @@ from surgvos.data.ref_endovis import RefEndoVis17, RefEndoVis18
 from surgvos.errors import InputError
 
 DATASETS: dict[str, type[DataSet]] = {
-    found.name: found for found in (EndoVis17, EndoVis18, VosEndoVis17, VosEndoVis18, RefEndoVis17, RefEndoVis18)
+    found.name: found
+    for found in (
+        EndoVis17,
+        EndoVis18,
+        VosEndoVis17,
+        VosEndoVis18,
+        RefEndoVis17,
+        RefEndoVis18,
+        Cadis,
+    )
 }
 
 

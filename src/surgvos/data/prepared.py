@@ -32,6 +32,7 @@ class VideoPlan:
         suffixes: Folder below the split -> suffix of its files; for each frame, one file in each.
         make: Frame number -> the same folders, with a label map to write or the content of the file.
         categories: Object id -> what the object is, as far as it is known.
+        palettes: Folder -> colours of its label maps, uint8 ``(n, 3)`` RGB; the default is `object_palette`.
         given_prompts: Content of prompt files by frame number, where the source has them; None makes them.
     """
 
@@ -40,6 +41,7 @@ class VideoPlan:
     suffixes: Mapping[str, str]
     make: Callable[[int], Mapping[str, np.ndarray | bytes]]
     categories: Mapping[int, str] = field(default_factory=dict)
+    palettes: Mapping[str, np.ndarray] = field(default_factory=dict)
     given_prompts: Mapping[int, Callable[[], bytes]] | None = None
 
     def path(self, root: Path, folder: str, number: int) -> Path:
@@ -91,7 +93,7 @@ def _write_frame(plan: VideoPlan, root: Path, number: int) -> tuple[bool, set[in
             if isinstance(content, bytes):
                 write_bytes(path, content)
             else:
-                write_label_map(path, content)
+                write_label_map(path, content, plan.palettes.get(folder))
     ids = np.flatnonzero(np.bincount(read_label_map(paths[ANNOTATIONS]).ravel()))
     return bool(lacking), {int(i) for i in ids if i}
 

@@ -1,0 +1,61 @@
+"""Real label files of CaDIS and Cataract-1K."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import samples_dir
+from surgvos.core.labels import LabelSpace
+from surgvos.data.cadis import MISLABELLED, SPACES, Cadis
+from surgvos.data.dataset import Part, PrepareOptions
+from surgvos.data.dataset_check import check_dataset
+from surgvos.io.masks import read_label_map
+
+
+def sample(name: str) -> Path:
+    folder = samples_dir() / name
+    if not folder.is_dir():
+        pytest.skip(f"real files of {name} are absent")
+    return folder
+
+
+def relabelled() -> list[Path]:
+    return sorted((sample("cadis") / "relabelled").glob("*.png"))
+
+
+def test_real_cadis_labels_are_prepared_in_every_mode(tmp_path: Path) -> None:
+    folder = sample("cadis")
+    for path in relabelled():
+        video = tmp_path / f"source/Video{int(path.name[5 : path.name.index('_')]):02d}"
+        for kind, content in (("Images", folder / "sample_image.png"), ("Labels", path)):
+            (video / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(content, video / kind / path.name)
+    dataset = Cadis(parts=(Part("train", "train", ("Video08", "Video14"), None),))
+    done = dataset.prepare([tmp_path / "source"], tmp_path / "out", PrepareOptions(corrections=False))
+    assert done.num_frames == sum(path.name.startswith(("Video8_", "Video14_")) for path in relabelled())
+    assert not check_dataset(dataset, tmp_path / "out")[1]
+    for video in dataset.videos(tmp_path / "out"):
+        assert any(np.unique(read_label_map(path)).size > 3 for path in video.annotations.iterdir())
+
+
+def test_real_relabelled_frames_are_among_those_left_out() -> None:
+    keys = [path.stem.split("_frame") for path in relabelled()]
+    assert {(f"Video{int(video[5:]):02d}", int(number)) for video, number in keys} <= MISLABELLED
+
+
+def names_of(space: LabelSpace) -> dict[int, str]:
+    return {label.id: label.name for label in space.labels}
+
+
+def test_the_real_class_tables_of_cadis_are_ours() -> None:
+    for family, name in (("classes", "class_info"), ("experiment1", "class_info_experiment1")):
+        table = json.loads((sample("cadis") / f"{name}.json").read_text())
+        assert {int(i): entry["name"] for i, entry in table.items() if i != "255"} == names_of(SPACES[family])
+    table = json.loads((sample("cadis") / "class_info_experiment3.json").read_text())
+    named = {int(i): entry["name"] for i, entry in table.items() if entry["name"] != "Ignore"}
+    assert named == names_of(SPACES["experiment3"])
