@@ -10,10 +10,12 @@ import pytest
 
 from surgvos.core import Frame, FrameResult, LabelSpace, MaskPrompt
 from surgvos.errors import ConfigError, InputError
+from surgvos.io.masks import read_label_map
 from surgvos.overseer.corrections import AnyOverseer
 from surgvos.overseer.detection import Detection
 from surgvos.overseer.oversee import OverseenSession
 from surgvos.overseer.sasvi import Sasvi
+from surgvos.tracking.run import RunSettings, segment_video
 from surgvos.tracking.session import Session
 from tracking.fake_model import ColorModel
 
@@ -174,7 +176,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> 
             break
     second = oversee(FakeDetector(film))
     assert second.restore(tmp_path / "state.safetensors") == {"note": 7}
-    rest = list(second.follow(film, range(31, 60)))
+    rest = list(second.follow(film, first.plan(film).behind(30)))
     for one, other in zip(whole[31:], rest, strict=True):
         assert one.frame_index == other.frame_index
         assert one.masks.keys() == other.masks.keys()
@@ -184,9 +186,34 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> 
 def test_parts_of_a_video_can_be_overseen() -> None:
     film = Film(40, always(0, 5))
     overseen = oversee(FakeDetector(film))
-    (frames,) = overseen.plan(film, start=10, stop=30)
-    assert [result.frame_index for result in overseen.follow(film, frames)] == list(range(10, 30))
+    run = overseen.plan(film, start=10, stop=30)
+    assert [result.frame_index for result in overseen.follow(film, run)] == list(range(10, 30))
     assert film.num_read == [0] * 10 + [1] * 20 + [0] * 10
+
+
+def test_a_whole_run_writes_masks_by_class_and_survives_a_stop(tmp_path: Path) -> None:
+    """An overseen session stands where a session stands; a class 0 wants a label space that has another background."""
+
+    def run(out: Path, *, resume: bool = False, stop_at: int | None = None) -> None:
+        film = Film(40, lambda index: (3, 5) if index >= 15 else (3,))
+        overseen = oversee(FakeDetector(film), batch_size=1)
+
+        def told(done: int, total: int | None) -> None:
+            assert total == 40
+            if done == stop_at:
+                raise KeyboardInterrupt
+
+        segment_video(overseen, film, out, RunSettings(), {"rules": "sasvi"}, resume=resume, progress=told)  # type: ignore[arg-type]
+
+    run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", stop_at=22)
+    run(tmp_path / "stopped", resume=True)
+    whole = sorted((tmp_path / "whole" / "masks").iterdir())
+    assert [path.name for path in whole] == [f"{index:05d}.png" for index in range(40)]
+    assert set(np.unique(read_label_map(whole[20]))) == {0, 3, 5}
+    for path in whole:
+        assert np.array_equal(read_label_map(path), read_label_map(tmp_path / "stopped" / "masks" / path.name))
 
 
 def test_an_empty_scene_is_answered_with_nothing() -> None:

@@ -21,7 +21,9 @@ from surgvos.overseer.corrections import Add, AnyOverseer, Correction, Drop, Rep
 from surgvos.overseer.detection import Detection
 from surgvos.overseer.detector import Detector
 from surgvos.overseer.sasvi import Sasvi
-from surgvos.tracking.session import Direction, Session
+from surgvos.tracking.objects import TrackedObject
+from surgvos.tracking.passes import Direction, Pass, frames_of
+from surgvos.tracking.session import Session
 
 _STATE = "overseer"
 _FIRST_OBJECT_ID = 1  # class 0 is a class like any other, object 0 is background
@@ -77,14 +79,19 @@ class OverseenSession:
         """Bytes of what the session keeps for later frames, and of the detections held."""
         return self.session.nbytes + sum(detection.regions.nbytes for _, detection in self._detected)
 
+    @property
+    def objects(self) -> dict[int, TrackedObject]:
+        """What is followed, by class id; theirs to read."""
+        return {object_id - _FIRST_OBJECT_ID: tracked for object_id, tracked in self.session.objects.items()}
+
     def plan(
         self,
         source: FrameStream,
         start: int | None = None,
         stop: int | None = None,
         direction: Direction = "forward",
-    ) -> list[range]:
-        """The pass over a video that is to be made, as ranges of frame indices; from the first frame by default.
+    ) -> Pass:
+        """The pass over a video that is to be made, from the first frame by default.
 
         Raises:
             ConfigError: The direction is not forward: the rules look ahead in time.
@@ -96,21 +103,24 @@ class OverseenSession:
         start = 0 if start is None else start
         if not 0 <= start < end:
             raise InputError(f"expected a start in 0..{end - 1}, got {start}")
-        return [range(start, end if stop is None else min(stop, end))]
+        return Pass(range(start, end if stop is None else min(stop, end)))
 
-    def follow(self, source: FrameStream, frames: range | None = None) -> Iterator[FrameResult]:
+    def plan_after(self, source: FrameStream, done: Pass, direction: Direction = "forward") -> None:
+        """Nothing: one pass answers everything."""
+
+    def follow(self, source: FrameStream, run: Pass | None = None) -> Iterator[FrameResult]:
         """Answer the frames of a video or a stream, in order.
 
         Args:
             source: What is read.
-            frames: Of `plan`, or the rest of it; by default all.
+            run: Of `plan`, or the rest of it; by default all frames.
 
         Yields:
             Results whose masks go by class id.
         """
-        frames = self.plan(source)[0] if frames is None else frames
+        run = self.plan(source) if run is None else run
         batch_size = self._batch_size or (self.overseer.look_ahead if isinstance(source, VideoSource) else 1)
-        with closing(prefetch(_frames_of(source, frames))) as decoded:
+        with closing(prefetch(frames_of(source, run))) as decoded:
             for frame in decoded:
                 yield from self._take_in(frame, batch_size)
         yield from self.finish()
@@ -219,14 +229,3 @@ def _by_class(result: FrameResult) -> FrameResult:
         objects={i - _FIRST_OBJECT_ID: result.objects[i] for i in order},
         logits={i - _FIRST_OBJECT_ID: result.logits[i] for i in order},
     )
-
-
-def _frames_of(source: FrameStream, frames: range) -> Iterator[Frame]:
-    if isinstance(source, VideoSource):
-        yield from (source[index] for index in frames)
-        return
-    for frame in source:
-        if frame.index >= frames.stop:
-            return
-        if frame.index >= frames.start:
-            yield frame
