@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +17,15 @@ from surgvos.evaluation import PROTOCOLS, Bootstrap, Report, Unit, evaluate_fold
 from surgvos.evaluation.object_classes import read_object_classes
 from surgvos.evaluation.protocols import PLAIN, Protocol, rules_of
 
+if TYPE_CHECKING:
+    from surgvos.evaluation.referring_report import ReferringReport
+
 CLASS_PROTOCOLS = ("endovis", "semantic")
 TEMPORAL_PROTOCOLS = ("temporal", "sasvi")
 _ALL = (*PROTOCOLS, *CLASS_PROTOCOLS, *TEMPORAL_PROTOCOLS)
 _NUM_ENDOVIS_CLASSES = 7
 _OPTIONS = {
-    "objects": {"plain", "object_classes", "threshold", "objects", "ignore"},
+    "objects": {"plain", "object_classes", "threshold", "objects", "ignore", "referring", "groups"},
     "classes": {"classes", "object_classes", "true_object_classes", "ignore", "folds", "absent"},
     "temporal": {"plain", "classes", "object_classes", "frames", "flow", "flow_weights"},
 }
@@ -91,6 +94,12 @@ def evaluate(
     ignore: Annotated[
         int | None, typer.Option(min=1, help="Ground truth pixels with this id are not scored, such as 255")
     ] = None,
+    referring: Annotated[
+        bool, typer.Option("--referring", help="Also how objects were found by phrases, from each run's frames.jsonl")
+    ] = False,
+    groups: Annotated[
+        str | None, typer.Option(help="With --referring: means by groups of object ids, those of ref-endovis18")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads [one per processor]")] = None,
 ) -> None:
     """Score predicted masks: objects by J, F, J&F and Dice, classes by IoU and Dice, or labels by how steady they are.
@@ -115,6 +124,8 @@ def evaluate(
         "threshold": threshold,
         "objects": objects,
         "ignore": ignore,
+        "referring": referring or None,
+        "groups": groups,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if unknown := sorted(options.keys() - _OPTIONS[kind]):
@@ -154,13 +165,29 @@ def _kind_of(protocol: str) -> str:
 
 def _score_objects(
     predictions: Path, ground_truth: Path, protocol: str, options: dict[str, Any], common: dict[str, Any]
-) -> Report:
+) -> Report | ReferringReport:
     rules: Protocol = PROTOCOLS[protocol].with_plain(_parts(options.pop("plain", None)))
     if "objects" in options:
         options["objects"] = _parse_object_ids(options["objects"])
+    if options.pop("referring", False):
+        return _score_referring(predictions, ground_truth, rules, options, common)
+    if "groups" in options:
+        raise InputError("expected --groups with --referring, got it alone; try --object-classes for means by class")
     if "object_classes" in options:
         options["object_classes"] = read_object_classes(options["object_classes"])
     return evaluate_folders(predictions, ground_truth, rules, **options, **common)
+
+
+def _score_referring(
+    predictions: Path, ground_truth: Path, rules: Protocol, options: dict[str, Any], common: dict[str, Any]
+) -> ReferringReport:
+    from surgvos.evaluation.referring_report import evaluate_referring, groups_of
+
+    if "object_classes" in options:
+        raise InputError("expected no --object-classes with --referring; try --groups, or without --referring")
+    if "groups" in options:
+        options["groups"] = groups_of(options["groups"])
+    return evaluate_referring(predictions, ground_truth, rules, **options, **common)
 
 
 def _score_classes(
