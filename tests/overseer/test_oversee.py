@@ -120,6 +120,19 @@ def test_every_frame_is_read_once_detected_once_and_encoded_once() -> None:
     assert overseen.session.model.num_encoded == 47
 
 
+@pytest.mark.parametrize("memory", ["recent", "pruned", "diverse"])
+def test_corrections_suit_every_memory(memory: str) -> None:
+    """A frame with a correction is passed twice; no memory minds."""
+    film = Film(80, lambda index: (0, 3) if index // 25 % 2 else (0, 5))
+    for overseer in (Sasvi(), Sasvi.published()):
+        overseen = OverseenSession(Session(ColorModel(), memory), FakeDetector(film), overseer)  # type: ignore[arg-type]
+        for result in overseen.follow(film):
+            if isinstance(overseer, Sasvi):
+                assert_equal(result, film.truths[result.frame_index])
+            assert np.array_equal(result.masks[0], film.truths[result.frame_index][0])
+            assert overseen.nbytes < 2_000_000
+
+
 def test_streams_are_answered_with_a_delay_and_alike() -> None:
     film = Film(40, lambda index: (0, 3) if index >= 15 else (0,))
     offline = list(oversee(FakeDetector(film)).follow(film))
