@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -41,16 +43,22 @@ def to_masks(logits: Tensor, *, non_overlap: bool) -> Tensor:
         logits: At the size of the masks.
         non_overlap: Give each pixel to the object with the highest logit alone; to the first of equals.
     """
-    masks = logits > 0
     if not non_overlap or len(logits) < 2:
-        return masks
+        return torch.as_tensor(_comparable(logits) > 0)
     # Not argmax: over the first dimension it takes a hundred times as long on a CPU.
-    highest = logits.amax(dim=0)
-    free = torch.ones_like(masks[0])
-    for mask, own in zip(masks, logits, strict=True):
-        mask &= (own == highest) & free
-        free &= ~mask
-    return masks
+    highest = _comparable(logits.amax(dim=0))
+    free = highest > 0
+    masks = []
+    for own in _comparable(logits):
+        mask = (own == highest) & free
+        free ^= mask
+        masks.append(torch.as_tensor(mask))
+    return torch.stack(masks)
+
+
+def _comparable(logits: Tensor) -> Any:
+    """The same numbers as an array where they are on a CPU: NumPy compares three times as fast as PyTorch there."""
+    return logits.numpy() if logits.device.type == "cpu" else logits
 
 
 def to_video_size(logits: Tensor, video_hw: tuple[int, int]) -> Tensor:

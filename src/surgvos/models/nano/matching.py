@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from surgvos.models.nano.config import NanoConfig
 
+_OBJECTS_READ_TOGETHER = 4
+
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # A table made in inference mode could not be used in training later.
@@ -29,6 +31,31 @@ def distance_bias(
     heads = [squared * (-0.5 / r**2) if r > 0 else torch.zeros_like(squared) for r in reach]
     # Four dimensions, because the fused CPU kernel takes no other mask.
     return torch.stack(heads).repeat(1, 1, num_memories).to(device=device, dtype=dtype)[None]
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Read ``(B, heads, tokens, dim)`` values; queries and keys may be shared (a batch of 1)."""
+    queries, keys = (x.expand(len(values), -1, -1, -1) for x in (queries, keys))
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, scale=1.0)
+
+
+def _attend_together(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """The same where objects share queries and keys: their values side by side are read with one set of probabilities.
+
+    The fused kernel wants queries as wide as values, so zeros widen them: four objects take half the time.
+    """
+    read = []
+    for group in values.split(_OBJECTS_READ_TOGETHER):
+        side_by_side = group.permute(1, 2, 0, 3).flatten(2)[None]
+        widen = (0, side_by_side.shape[-1] - queries.shape[-1])
+        out = _attend(F.pad(queries, widen), F.pad(keys, widen), side_by_side, bias)
+        read.append(out[0].unflatten(2, (len(group), -1)).permute(2, 0, 1, 3))
+    return torch.cat(read)
+
+
+def _are_shared(queries: Tensor, keys: Tensor, values: Tensor) -> bool:
+    """Whether several objects read with the same probabilities, on a device where that was found to be faster."""
+    return len(queries) == len(keys) == 1 < len(values) and values.device.type == "cpu"
 
 
 class Matching(nn.Module):
@@ -63,13 +90,9 @@ class Matching(nn.Module):
         # Cosine similarity times temperature: attention with its scale set to 1.
         temperature = self.log_temperature.exp().to(query.dtype).repeat_interleave(self.head_dim)
         bias = distance_bias(grid_hw, num_memories, reach, query.device, values.dtype)
-        out = F.scaled_dot_product_attention(
-            self._tokens(query * temperature[:, None, None]).to(values.dtype).expand(num_objects, -1, -1, -1),
-            self._memory_tokens(keys.to(values.dtype)).expand(num_objects, -1, -1, -1),
-            self._memory_tokens(values),
-            attn_mask=bias,
-            scale=1.0,
-        )
+        queries = self._tokens(query * temperature[:, None, None]).to(values.dtype)
+        own = (queries, self._memory_tokens(keys.to(values.dtype)), self._memory_tokens(values))
+        out = _attend_together(*own, bias) if _are_shared(*own) else _attend(*own, bias)
         return out.transpose(2, 3).reshape(num_objects, -1, *grid_hw)
 
     def _tokens(self, x: Tensor) -> Tensor:
