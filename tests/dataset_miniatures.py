@@ -16,6 +16,8 @@ from PIL import Image
 
 from surgvos.core import object_palette
 from surgvos.data.cadis import Cadis
+from surgvos.data.cataract1k import Cataract1k
+from surgvos.data.cholecseg8k import CholecSeg8k
 from surgvos.data.dataset import DataSet, Part, seq_names
 from surgvos.data.endovis17 import EndoVis17
 from surgvos.data.endovis18 import SCENE, EndoVis18
@@ -328,6 +330,68 @@ def cadis() -> DataSet:
     )
 
 
+@lru_cache
+def cholecseg8k_files() -> Files:
+    """Two clips of operation 1 and one of 37; stray values and what is left out stand between the classes."""
+    files: Files = {}
+    for video, starts in ((1, (80, 15019)), (37, (848,))):
+        for start in starts:
+            clip = f"archive/video{video:02d}/video{video:02d}_{start:05d}"
+            for number in range(start, start + NUM_TRAIN):
+                entering = (31,) if number > start else ()
+                pixels = class_map((0, 35, 255, 21, 22, *entering), 90 + number - start, (480, 854), rest=50)
+                files[f"{clip}/frame_{number}_endo.png"] = frame(number, (480, 854))
+                files[f"{clip}/frame_{number}_endo_watershed_mask.png"] = png(np.repeat(pixels[..., None], 3, axis=2))
+                files[f"{clip}/frame_{number}_endo_mask.png"] = b"not read"
+                files[f"{clip}/frame_{number}_endo_color_mask.png"] = b"not read"
+    return files
+
+
+def cholecseg8k() -> DataSet:
+    parts = (Part("train", "train", ("video01",), None), Part("test", "valid", ("video37",), None))
+    return CholecSeg8k(parts=parts, num_frames=3 * NUM_TRAIN)
+
+
+def polygons_file(
+    shapes: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, image_hw: tuple[int, int] = (768, 1024)
+) -> bytes:
+    """A file of Supervisely: (title, corners) of each polygon."""
+    objects = [
+        {"classTitle": title, "geometryType": "polygon", "points": {"exterior": corners, "interior": []}}
+        for title, corners in shapes
+    ]
+    return json.dumps({"size": {"height": image_hw[0], "width": image_hw[1]}, "objects": objects}).encode()
+
+
+def box_corners(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+@lru_cache
+def cataract1k_files() -> Files:
+    """Cases 5013, 5315 and 5329: the knife stands in front of the eye in the file, and enters late."""
+    files: Files = {}
+    for case, numbers in ((5013, (1, 2, 4)), (5315, (7,)), (5329, (10, 11))):
+        for number in numbers:
+            folder = f"Segmentation_dataset/Annotations/Images-and-Supervisely-Annotations/case_{case}"
+            name = f"case{case}_{number:02d}.png"
+            knife = [("Slit Knife", box_corners(300, 300, 500, 340))] if number != numbers[0] else []
+            eye = [("pupil1", box_corners(350, 250, 600, 450)), ("Cornea", box_corners(200 + number, 150, 800, 600))]
+            files[f"{folder}/img/{name}"] = frame(10 * case + number, (768, 1024))
+            files[f"{folder}/ann/{name}.json"] = polygons_file([*knife, *eye])
+    return files
+
+
+def cataract1k() -> DataSet:
+    return Cataract1k(
+        parts=(
+            Part("train", "train", ("case_5013",), None),
+            Part("val", "valid", ("case_5315",), None),
+            Part("test", "valid", ("case_5329",), None),
+        )
+    )
+
+
 MINIATURES: dict[str, tuple[Callable[[], DataSet], Callable[[], Files]]] = {
     "endovis17": (endovis17, lambda: dict(endovis17_files())),
     "endovis18": (endovis18, lambda: dict(endovis18_files())),
@@ -336,10 +400,12 @@ MINIATURES: dict[str, tuple[Callable[[], DataSet], Callable[[], Files]]] = {
     "ref-endovis17": (ref_endovis17, lambda: dict(ref_endovis17_files())),
     "ref-endovis18": (ref_endovis18, lambda: dict(ref_endovis18_files())),
     "cadis": (cadis, lambda: dict(cadis_files())),
+    "cholecseg8k": (cholecseg8k, lambda: dict(cholecseg8k_files())),
+    "cataract1k": (cataract1k, lambda: dict(cataract1k_files())),
 }
 """Data set -> the data set in miniature, and its downloads."""
 
-FRAME_FILES = re.compile(r"(?!test_data).*(left_frames|Images)/[^/]*\.png")
+FRAME_FILES = re.compile(r"(?!test_data).*(left_frames/|Images/|/img/|/frame_\d+_endo\.png).*")
 """Files of `MINIATURES` that are frames."""
 
 

@@ -12,6 +12,7 @@ import pytest
 from helpers import samples_dir
 from surgvos.core.labels import LabelSpace
 from surgvos.data.cadis import MISLABELLED, SPACES, Cadis
+from surgvos.data.cataract1k import Cataract1k, class_of_title, paint_polygons
 from surgvos.data.dataset import Part, PrepareOptions
 from surgvos.data.dataset_check import check_dataset
 from surgvos.io.masks import read_label_map
@@ -59,3 +60,25 @@ def test_the_real_class_tables_of_cadis_are_ours() -> None:
     table = json.loads((sample("cadis") / "class_info_experiment3.json").read_text())
     named = {int(i): entry["name"] for i, entry in table.items() if entry["name"] != "Ignore"}
     assert named == names_of(SPACES["experiment3"])
+
+
+def test_real_polygons_of_cataract1k_are_painted() -> None:
+    for path in sorted((sample("cataract1k") / "supervisely").glob("*.json")):
+        painted = paint_polygons(path.read_bytes(), str(path))
+        titles = {entry["classTitle"] for entry in json.loads(path.read_text())["objects"]}
+        assert set(np.unique(painted).tolist()) == {0, *(class_of_title(title, str(path)) for title in titles)}
+        # The pupil lies within the cornea, and is written in front of it in these files.
+        assert 0.05 < np.isin(painted, (1, 2)).mean() < 0.9
+
+
+def test_real_frames_and_polygons_of_cataract1k_are_prepared(tmp_path: Path) -> None:
+    folder = sample("cataract1k")
+    source = tmp_path / "case_5051"
+    for kind in ("img", "ann"):
+        (source / kind).mkdir(parents=True)
+    for path in sorted((folder / "supervisely").glob("*.json")):
+        shutil.copy(path, source / "ann" / path.name)
+        shutil.copy(folder / "images/case5013_57.png", source / "img" / path.name.removesuffix(".json"))
+    dataset = Cataract1k(parts=(Part("train", "train", ("case_5051",), None),))
+    assert dataset.prepare([tmp_path], tmp_path / "out").num_frames == 9
+    assert not check_dataset(dataset, tmp_path / "out")[1]

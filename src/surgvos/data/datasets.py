@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from surgvos.data.cadis import Cadis
+from surgvos.data.cataract1k import Cataract1k
+from surgvos.data.cholecseg8k import CholecSeg8k
 from surgvos.data.dataset import DataSet
 from surgvos.data.endovis17 import EndoVis17
 from surgvos.data.endovis18 import EndoVis18
@@ -20,6 +22,8 @@ DATASETS: dict[str, type[DataSet]] = {
         RefEndoVis17,
         RefEndoVis18,
         Cadis,
+        CholecSeg8k,
+        Cataract1k,
     )
 }
 
