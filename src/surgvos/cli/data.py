@@ -14,6 +14,7 @@ from surgvos.errors import InputError, SurgvosError
 
 if TYPE_CHECKING:
     from surgvos.data.dataset import DataSet
+    from surgvos.data.operations import OperationSet
     from surgvos.data.synthetic import SceneConfig, SyntheticClip
 
 app = typer.Typer(
@@ -75,6 +76,7 @@ def _generate(config: SceneConfig, seed: int, number: int) -> SyntheticClip:
 def list_() -> None:
     """List the data sets that can be prepared: what they are, which archives they need, where to request them."""
     from surgvos.data.datasets import DATASETS, dataset_by_name
+    from surgvos.data.operations import OPERATIONS
 
     for name in DATASETS:
         dataset = dataset_by_name(name)
@@ -88,6 +90,11 @@ def list_() -> None:
             typer.echo(f"  {word} {', '.join(archives)} from {place}")
         typer.echo(f"  terms: {dataset.access.licence}")
     typer.echo("then: surgvos data prepare NAME --source DOWNLOADS --out FOLDER")
+    typer.echo("whole operations, to be segmented as they are:")
+    for known in OPERATIONS.values():
+        typer.echo(f"{known.name}: {known.title} from {known.access.address}")
+        typer.echo(f"  terms: {known.access.licence}")
+    typer.echo("then: surgvos data check FOLDER --dataset NAME")
 
 
 @app.command()
@@ -111,7 +118,13 @@ def prepare(
     from surgvos.cli.progress import progress_bar
     from surgvos.data.dataset import PrepareOptions
     from surgvos.data.datasets import dataset_by_name
+    from surgvos.data.operations import OPERATIONS
 
+    if name in OPERATIONS:
+        raise InputError(
+            f"expected a data set that is prepared, got {name!r}, whose videos are segmented as they are; "
+            f"try 'surgvos data check {source[0]} --dataset {name}'"
+        )
     dataset = dataset_by_name(name)
     with progress_bar("frames") as progress:
         done = dataset.prepare(source, out, PrepareOptions(partial=partial, corrections=not as_published), progress)
@@ -157,7 +170,8 @@ def check(
 ) -> None:
     """Check a data set: files, sizes, object ids, prompts, completeness. Exit code 1 where something is wrong.
 
-    With --dataset, a folder of downloads is checked for what lacks before it is prepared.
+    With --dataset, a folder of downloads is checked for what lacks before it is prepared; videos of whole
+    operations are listed.
 
     \b
     Examples:
@@ -166,9 +180,13 @@ def check(
     """
     from surgvos.data.dataset_check import recorded_name
     from surgvos.data.datasets import dataset_by_name
+    from surgvos.data.operations import OPERATIONS
     from surgvos.data.vos_check import IMAGES, vos_roots
 
     name = dataset or recorded_name(folder)
+    if name in OPERATIONS:
+        _check_operations(OPERATIONS[name], folder)
+        return
     has_videos = folder.is_dir() and any((root / IMAGES).is_dir() for root in vos_roots(folder))
     if name is not None and not has_videos:
         _check_downloads(dataset_by_name(name), folder)
@@ -185,6 +203,21 @@ def _check_downloads(dataset: DataSet, folder: Path) -> None:
         _echo_some("lacks", [str(gap) for gap in gaps])
         raise SurgvosError(str(dataset.lacking(gaps, [folder])))
     typer.echo(f"{dataset.name}: all files are there; next: surgvos data prepare {dataset.name} --source {folder}")
+
+
+def _check_operations(known: OperationSet, folder: Path) -> None:
+    from surgvos.data.archives import first_names
+    from surgvos.data.operations import find_operations, missing_operations
+
+    found, faults = find_operations(known, folder)
+    for operation in found:
+        typer.echo(str(operation))
+    lacking = missing_operations(known, found)
+    rest = f"; not there: {first_names(lacking)}" if lacking else ""
+    typer.echo(f"{len(found)} videos of {known.title}{rest}")
+    _echo_some("fault", faults)
+    if faults:
+        raise SurgvosError(f"expected readable videos, got {len(faults)} fault(s) in {folder}")
 
 
 def _check_videos(folder: Path, dataset: DataSet | None) -> None:
