@@ -1,4 +1,4 @@
-"""Real label files of CaDIS and Cataract-1K."""
+"""Real frames and label files of CaDIS, Cataract-1K and laparoscopy, and a real clip."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,8 +14,10 @@ from helpers import samples_dir
 from surgvos.core.labels import LabelSpace
 from surgvos.data.cadis import MISLABELLED, SPACES, Cadis
 from surgvos.data.cataract1k import Cataract1k, class_of_title, paint_polygons
+from surgvos.data.cholecseg8k import MAPS, CholecSeg8k
 from surgvos.data.dataset import Part, PrepareOptions
 from surgvos.data.dataset_check import check_dataset
+from surgvos.data.operations import OPERATIONS, find_operations
 from surgvos.io.masks import read_label_map
 
 
@@ -82,3 +85,39 @@ def test_real_frames_and_polygons_of_cataract1k_are_prepared(tmp_path: Path) -> 
     dataset = Cataract1k(parts=(Part("train", "train", ("case_5051",), None),))
     assert dataset.prepare([tmp_path], tmp_path / "out").num_frames == 9
     assert not check_dataset(dataset, tmp_path / "out")[1]
+
+
+def test_real_laparoscopic_frames_are_prepared_as_clips(tmp_path: Path) -> None:
+    graspers = {}
+    clip = tmp_path / "source/video01/video01_00000"
+    clip.mkdir(parents=True)
+    for path in sorted(sample("cholecinstanceseg").glob("t80_*.json")):
+        number = int(path.stem[-6:])
+        shutil.copy(path.with_suffix(".png"), clip / f"frame_{number}_endo.png")
+        grasper = np.zeros((480, 854), np.uint8)
+        for shape in json.loads(path.read_text())["shapes"]:
+            cv2.fillPoly(grasper, [np.array(shape["points"], np.int32)], 1)
+        graspers[number] = grasper
+        cv2.imwrite(
+            str(clip / f"frame_{number}_endo_watershed_mask.png"), np.where(grasper, np.uint8(31), np.uint8(50))
+        )
+    dataset = CholecSeg8k(parts=(Part("train", "train", ("video01",), None),), num_frames=len(graspers))
+    dataset.prepare([tmp_path / "source"], tmp_path / "out")
+    assert not check_dataset(dataset, tmp_path / "out")[1]
+    for number, grasper in graspers.items():
+        objects = read_label_map(tmp_path / f"out/train/Annotations/video01_00000/{number:05d}.png")
+        np.testing.assert_array_equal(objects, 5 * grasper)
+    assert any(grasper.any() for grasper in graspers.values())
+
+
+def test_a_real_label_map_of_cholecseg8k_has_ids_of_its_label_space() -> None:
+    space = MAPS.spaces["classes"]
+    found = np.unique(read_label_map(sample("clips") / "laparoscopy_720p25_frame80_labels_640x360.png"))
+    assert set(found.tolist()) == {0, 1, 2, 3, 4, 10, 255} <= {*space.ids, *space.nothing}
+
+
+def test_a_real_clip_is_found_as_an_operation(tmp_path: Path) -> None:
+    (tmp_path / "video01.mp4").symlink_to(sample("clips") / "laparoscopy_720p25.mp4")
+    found, faults = find_operations(OPERATIONS["cholec80"], tmp_path)
+    assert not faults
+    assert [(one.name, one.hw, one.fps) for one in found] == [("video01", (720, 1280), 25.0)]
