@@ -15,7 +15,6 @@ from rich.table import Table
 from surgvos.evaluation.tables import ScoreTable
 from surgvos.io.files import replacing
 
-
 _ANY_WIDTH = 10_000
 
 

@@ -40,6 +40,25 @@ def segment(
     published_search: Annotated[
         bool, typer.Option("--published-search", help="Look for phrases as ReSurgSAM2 does: show all, never look again")
     ] = False,
+    overseer: Annotated[
+        str | None,
+        typer.Option(help="A detector that says what is there: weights (Mask R-CNN, DETR, Mask2Former) or label maps"),
+    ] = None,
+    label_space: Annotated[
+        str | None, typer.Option(help="What the detector's classes mean: a name such as cadis-2, or a YAML file")
+    ] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="sasvi [default], sasvi-published, sasvi-published-cadis or first-frame")
+    ] = None,
+    annotated: Annotated[
+        Path | None, typer.Option(help="Folder of annotated frames, which the overseer takes as they are")
+    ] = None,
+    no_tracker: Annotated[
+        bool, typer.Option("--no-tracker", help="The detector alone, frame by frame: the baseline")
+    ] = False,
+    save_overseer: Annotated[
+        bool, typer.Option("--save-overseer", help="Also write what the detector itself saw, to OUT/overseer")
+    ] = False,
     prompts: Annotated[
         Path | None, typer.Option(help="JSON list of prompts; for a data set, the folder of VIDEO/prompts.json")
     ] = None,
@@ -84,6 +103,10 @@ def segment(
 
         surgvos segment case.mp4 --out out --model ref17.pth --text "large needle driver" --text "2=suction"
 
+    Or let a detector say what is there, and label every frame with its classes:
+
+        surgvos segment case.mp4 --out out --overseer cadis_maskrcnn.pth --label-space cadis-2 --overlay
+
     Or let the label maps of a data set show every object of every video where it first appears:
 
         surgvos segment VOS-Endovis18 --dataset endovis18 --prompt points --out out
@@ -92,6 +115,10 @@ def segment(
     from surgvos.tracking.run import RunSettings
     from surgvos.tracking.searching import SearchOptions
     from surgvos.tracking.session import Direction, SessionOptions
+
+    settings = RunSettings(
+        direction=cast(Direction, direction), start=start, stop=stop, per_object=per_object, overlay=overlay
+    )
 
     def loaded() -> Segmenter:
         return open_segmenter(
@@ -102,17 +129,36 @@ def segment(
             memory=memory,
             options=SessionOptions(non_overlap=not overlap, fill_hole_area_px=fill_holes),
             search=SearchOptions.published() if published_search else SearchOptions(show_unconfirmed=show_unconfirmed),
-            settings=RunSettings(
-                direction=cast(Direction, direction), start=start, stop=stop, per_object=per_object, overlay=overlay
-            ),
+            settings=settings,
         )
 
+    of_data_sets = {"split": split, "videos": videos, "annotations": annotations, "prompt": prompt, "objects": objects}
+    of_overseers: dict[str, Any] = {"label-space": label_space, "rules": rules, "annotated": annotated}
+    of_overseers |= {"no-tracker": no_tracker or None, "save-overseer": save_overseer or None}
+    if overseer is not None:
+        from surgvos.cli.segment_overseen import parse_overseeing, segment_overseen
+
+        _refuse("without --overseer", mask=mask, point=point, box=box, text=text, prompts=prompts, dataset=dataset)
+        _refuse("without --overseer", **{"per-object": per_object or None})
+        _refuse("as an option of --dataset", **of_data_sets)
+        asked = parse_overseeing(
+            overseer,
+            label_space,
+            rules,
+            annotated,
+            no_tracker=no_tracker,
+            keeps_detections=save_overseer,
+            device=device,
+        )
+        segment_overseen(loaded, settings, source, out, asked, resume=resume)
+        return
+    _refuse("as an option of --overseer", **of_overseers)
     if dataset is None:
-        _refuse("of --dataset", split=split, videos=videos, annotations=annotations, prompt=prompt, objects=objects)
+        _refuse("as an option of --dataset", **of_data_sets)
         shown = _collect_prompts(mask, point, box, prompts, source)
         _segment_video(loaded, source, shown, _Spoken(text or [], start, direction), out, resume=resume)
         return
-    _refuse("of a single video", mask=mask, point=point, box=box, text=text, start=start, stop=stop)
+    _refuse("as an option of a single video", mask=mask, point=point, box=box, text=text, start=start, stop=stop)
 
     from surgvos.cli.segment_dataset import Prompting, find_videos, segment_dataset
 
@@ -179,4 +225,4 @@ def _refuse(whose: str, **options: Any) -> None:
     """Refuse options that would do nothing."""
     given = [f"--{name}" for name, value in options.items() if value not in (None, [])]
     if given:
-        raise InputError(f"expected {given[0]} only as an option {whose}; try without it, or --help")
+        raise InputError(f"expected {given[0]} only {whose}; try without it, or --help")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from surgvos.models.interface import VideoModel
     from surgvos.tracking.run import Progress, RunSettings, RunSummary
     from surgvos.tracking.searching import SearchOptions
-    from surgvos.tracking.session import SessionOptions
+    from surgvos.tracking.session import Session, SessionOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,22 @@ class Segmenter:
     search: SearchOptions
     settings: RunSettings
 
+    def new_session(self) -> Session:
+        """A session for one video."""
+        from surgvos.tracking.session import Session
+
+        return Session(self.model, self.memory, self.options, self.search)
+
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says of the model, the memory and the session."""
+        session = self.new_session()
+        return {
+            "model": self.model_record,
+            "memory": {"policy": self.memory, **asdict(session.policy)},  # type: ignore[call-overload]
+            "session": asdict(session.options),
+            "search": asdict(session.search_options),
+        }
+
     def segment(
         self,
         video: FrameStream,
@@ -51,18 +67,14 @@ class Segmenter:
         """Follow prompted objects through a video into a folder; see `segment_video`."""
         from surgvos.io.run_record import package_versions
         from surgvos.tracking.run import segment_video
-        from surgvos.tracking.session import Session
 
-        session = Session(self.model, self.memory, self.options, self.search)
+        session = self.new_session()
         for placed_prompt in placed:
             session.add_prompt(*placed_prompt)
         settings = replace(self.settings, fps=getattr(video, "fps", None) or self.settings.fps)
         record = {
             "source": source,
-            "model": self.model_record,
-            "memory": {"policy": self.memory, **asdict(session.policy)},  # type: ignore[call-overload]
-            "session": asdict(session.options),
-            "search": asdict(session.search_options),
+            **self.record(),
             "run": asdict(settings),
             "prompts": [describe_prompt(*placed_prompt) for placed_prompt in placed],
             "versions": package_versions(),

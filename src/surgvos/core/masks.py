@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypedDict
 
 import numpy as np
@@ -60,14 +60,21 @@ def amend_label_map(label_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> n
     return np.where(others > 0, others, painted)
 
 
-def label_map_to_masks(label_map: np.ndarray, ignore: int | None = None) -> dict[int, np.ndarray]:
-    """Split a label map into one boolean mask per id, in ascending order, background (0) left out.
+def label_map_to_masks(
+    label_map: np.ndarray, ignore: int | None = None, *, nothing: Collection[int] = (0,)
+) -> dict[int, np.ndarray]:
+    """Split a label map into one boolean mask per id, in ascending order.
+
+    Args:
+        label_map: Integers ``(h, w)``.
+        ignore: An id that is left out.
+        nothing: Ids that are left out because they say that nothing is there.
 
     Example:
         >>> {k: v.tolist() for k, v in label_map_to_masks(np.array([[0, 3]])).items()}
         {3: [[False, True]]}
     """
-    ids = [int(i) for i in np.unique(label_map) if i != 0 and i != ignore]
+    ids = [int(i) for i in np.unique(label_map) if i not in nothing and i != ignore]
     return {object_id: label_map == object_id for object_id in ids}
 
 

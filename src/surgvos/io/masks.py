@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
@@ -177,8 +177,9 @@ class MaskFolder(Mapping[str, dict[int, np.ndarray]]):
         ...     print(frame_name, sorted(masks))
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, nothing: Collection[int] = (0,)) -> None:
         self.path = Path(path)
+        self._nothing = nothing
         if not self.path.is_dir():
             raise InputError(f"expected a folder of masks, got {str(path)!r}, which is none; try its parent folder")
         object_folders = {int(p.name): p for p in self.path.iterdir() if p.is_dir() and p.name.isdecimal()}
@@ -196,7 +197,7 @@ class MaskFolder(Mapping[str, dict[int, np.ndarray]]):
 
     def __getitem__(self, frame_name: str) -> dict[int, np.ndarray]:
         if frame_name in self._label_maps:
-            return label_map_to_masks(read_label_map(self._label_maps[frame_name]))
+            return label_map_to_masks(read_label_map(self._label_maps[frame_name]), nothing=self._nothing)
         masks = {i: read_binary_mask(path) for i, path in self._object_masks[frame_name].items()}
         return {object_id: mask for object_id, mask in masks.items() if mask.any()}
 
@@ -242,13 +243,17 @@ class MaskVideo(Mapping[str, dict[int, np.ndarray]]):
         return len(self.frame_names)
 
 
-def read_mask_folder(path: str | Path) -> MaskFolder:
+def read_mask_folder(path: str | Path, nothing: Collection[int] = (0,)) -> MaskFolder:
     """Open a folder of masks in either layout; see `MaskFolder`.
+
+    Args:
+        path: The folder.
+        nothing: Values of label maps that are no object.
 
     Raises:
         InputError: There is no such folder, or no image in it.
     """
-    return MaskFolder(path)
+    return MaskFolder(path, nothing)
 
 
 def read_mask_video(path: str | Path, thresholds: Mapping[int, float]) -> MaskVideo:

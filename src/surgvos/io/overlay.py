@@ -316,6 +316,7 @@ def render_overlay(
     fps: float,
     objects: Mapping[str, Mapping[int, ObjectResult]] | None = None,
     labels: Mapping[int, str] | None = None,
+    palette: np.ndarray | None = None,
 ) -> int:
     """Draw written masks over a video, for example after a resumed run.
 
@@ -327,6 +328,7 @@ def render_overlay(
         fps: Frames per second.
         objects: Frame name -> what the engine said by object id.
         labels: Object id -> name.
+        palette: uint8 ``(n, 3)`` RGB colours by object id; by default those of mask files.
 
     Returns:
         The number of frames written.
@@ -341,7 +343,7 @@ def render_overlay(
             if num_frames == 0:
                 writer = stack.enter_context(OverlayWriter(path, fps, frame.hw))
             known = None if objects is None else objects.get(frame.name)
-            writer.write(draw_overlay(frame.image, masks.get(frame.name, {}), known, labels))
+            writer.write(draw_overlay(frame.image, masks.get(frame.name, {}), known, labels, palette=palette))
             num_frames += 1
     if num_frames == 0:
         raise InputError("expected a video with frames to draw on, got none")

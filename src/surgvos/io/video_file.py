@@ -33,8 +33,8 @@ class VideoFile:
     Iterating decodes from start to end and keeps nothing. ``video[i]`` seeks to the key frame in front of ``i``
     and decodes forward; in an intact file it returns exactly the pixels that iterating gives. Pictures passed on the
     way are kept (up to 96 MiB), so that reading backwards decodes each group of pictures once or a few times, not
-    once per frame; reading in order keeps a few. Iterators are independent of each other and ``video[i]`` is locked: threads may
-    share a video.
+    once per frame; reading in order keeps a few. Iterators are independent of each other and ``video[i]`` is locked:
+    threads may share a video.
 
     Frame ``i`` is the ``i``-th frame of the file in order of presentation. A frame that is damaged beyond
     decoding keeps its index and shows the picture in front of it (the first readable one at the very start),

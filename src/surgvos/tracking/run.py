@@ -13,29 +13,52 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from surgvos.core.frame import Frame, FrameStream, VideoSource
+from surgvos.core.labels import LabelSpace
 from surgvos.core.masks import amend_label_map, masks_to_label_map
 from surgvos.core.results import FrameResult, ObjectResult
 from surgvos.errors import InputError
 from surgvos.io.masks import MaskWriter, read_label_map, read_mask_folder
 from surgvos.io.overlay import OverlayWriter, draw_overlay, render_overlay
 from surgvos.io.results import FrameLog, read_frame_log, write_json_atomic
+from surgvos.tracking.objects import TrackedObject
 from surgvos.tracking.passes import Direction, Pass
-from surgvos.tracking.session import Session
 
 MASKS, FRAMES, OVERLAY, RUN, RESUME = "masks", "frames.jsonl", "overlay.mp4", "run.json", "resume.safetensors"
 READ_AHEAD_FRAMES = 16
 
 Progress = Callable[[int, int | None], None]
 """Called with frames done and frames in all (None while that is unknown)."""
+
+
+class Tracker(Protocol):
+    """What is carried through a video: a `Session`, or what stands where one stands, with the same verbs."""
+
+    @property
+    def num_held_frames(self) -> int:
+        """Most frames that are read before the first of them is answered."""
+        ...
+
+    @property
+    def objects(self) -> Mapping[int, TrackedObject]: ...
+
+    def plan(self, source: FrameStream, start: int | None, stop: int | None, direction: Direction) -> Pass: ...
+
+    def plan_after(self, source: FrameStream, done: Pass, direction: Direction) -> Pass | None: ...
+
+    def follow(self, source: FrameStream, run: Pass) -> Iterator[FrameResult]: ...
+
+    def save(self, path: str | Path, progress: dict[str, Any] | None = None) -> None: ...
+
+    def restore(self, path: str | Path) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +103,13 @@ class RunSettings:
 
 
 def segment_video(
-    session: Session,
+    session: Tracker,
     source: FrameStream,
     out: str | Path,
     settings: RunSettings,
     record: dict[str, Any],
     *,
+    label_space: LabelSpace | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
@@ -98,6 +122,8 @@ def segment_video(
         settings: See `RunSettings`.
         record: What makes this run what it is (JSON values). Written to ``run.json``; a resumed run must have the
             same.
+        label_space: What the ids of the results mean where they are classes: colours, names, and which value says
+            that nothing is there. None: they are objects, and 0 is nothing.
         resume: Go on with a stopped run.
         progress: Told after every frame.
 
@@ -105,7 +131,7 @@ def segment_video(
         InputError: The folder holds another run, or the run cannot be resumed.
         SurgvosError: The disk is full. What was finished stays readable.
     """
-    return _Run(session, source, Path(out), settings, record, progress).do(resume=resume)
+    return _Run(session, source, Path(out), settings, record, label_space, progress).do(resume=resume)
 
 
 class _Run:
@@ -113,15 +139,18 @@ class _Run:
 
     def __init__(
         self,
-        session: Session,
+        session: Tracker,
         source: FrameStream,
         out: Path,
         settings: RunSettings,
         record: dict[str, Any],
+        label_space: LabelSpace | None,
         progress: Progress | None,
     ) -> None:
         self.session, self.out, self.settings, self.record, self.progress = session, out, settings, record, progress
-        self.source = source
+        self.source, self.label_space = source, label_space
+        self.palette = None if label_space is None else label_space.palette()
+        self.names = None if label_space is None else {label.id: label.name for label in label_space.labels}
         self.live = not isinstance(source, VideoSource)
         self.num_frames_in_all: int | None = None
         self.num_frames = 0
@@ -199,10 +228,10 @@ class _Run:
         """One pass. Whatever ends it, what is answered is on disk and can be resumed."""
         left = run
         with FrameLog(self.out / FRAMES, resume=True) as log, ExitStack() as stack:
-            source = _remembering(self.source)
+            source = _remembering(self.source, READ_AHEAD_FRAMES + self.session.num_held_frames)
             results = self.session.follow(source, run)
             overlay: OverlayWriter | None = None
-            masks = stack.enter_context(MaskWriter(self.out / MASKS))
+            masks = stack.enter_context(MaskWriter(self.out / MASKS, palette=self.palette))
             try:
                 for result in results:
                     frame = source.seen[result.frame_index]
@@ -210,7 +239,9 @@ class _Run:
                         overlay = overlay or stack.enter_context(
                             OverlayWriter(self.out / OVERLAY, self.settings.fps, frame.hw)
                         )
-                        overlay.write(draw_overlay(frame.image, result.masks, result.objects))
+                        overlay.write(
+                            draw_overlay(frame.image, result.masks, result.objects, self.names, palette=self.palette)
+                        )
                     if self.settings.per_object:
                         masks.write_per_object(result.frame_name, result.masks)
                     else:
@@ -228,6 +259,8 @@ class _Run:
 
     def _label_map(self, result: FrameResult, image_hw: tuple[int, int], run: Pass) -> np.ndarray:
         """All objects of a frame in one map, with those that an earlier pass wrote."""
+        if self.label_space is not None:
+            return self.label_space.paint(result.masks, image_hw)
         path = self.out / MASKS / f"{result.frame_name}.png"
         if run.within is None or not path.exists():
             return masks_to_label_map(result.masks, image_hw)
@@ -266,17 +299,19 @@ class _Run:
             objects.setdefault(record.name, {}).update(found)
         render_overlay(
             self.source,
-            read_mask_folder(self.out / MASKS),
+            read_mask_folder(self.out / MASKS, (0,) if self.label_space is None else self.label_space.nothing),
             self.out / OVERLAY,
             fps=self.settings.fps,
             objects=objects,
+            labels=self.names,
+            palette=self.palette,
         )
 
 
-def _remembering(source: FrameStream) -> RecentFrames:
+def _remembering(source: FrameStream, num_frames: int) -> RecentFrames:
     if isinstance(source, VideoSource):
-        return RecentVideoFrames(source, READ_AHEAD_FRAMES)
-    return RecentFrames(source, READ_AHEAD_FRAMES)
+        return RecentVideoFrames(source, num_frames)
+    return RecentFrames(source, num_frames)
 
 
 class RecentFrames:

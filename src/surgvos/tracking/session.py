@@ -100,6 +100,11 @@ class Session:
             storages |= self._searcher.referrer.storages()
         return sum(storages.values())
 
+    @property
+    def num_held_frames(self) -> int:
+        """Frames that are read before the first of them is answered: none."""
+        return 0
+
     def add_prompt(self, frame_index: int, object_id: int, prompt: Prompt) -> None:
         """Queue a prompt for an object in a frame; it takes effect when that frame is next passed.
 
