@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from surgvos.core import masks_to_label_map
+from surgvos.core.label_tables import label_space_by_name
 from surgvos.core.labels import LabelSpace
 from surgvos.data.archives import FileTree
 from surgvos.data.dataset import Access, Archive, DataSet, Part, Plan, PrepareOptions, collect, seq_names
@@ -24,19 +25,9 @@ SOURCE_HW = (1080, 1920)
 CROP = (slice(28, 28 + 1024), slice(320, 320 + 1280))
 """Where the camera's image lies in a frame of the challenge: rows, columns."""
 
-TYPES = LabelSpace.from_names(
-    [
-        "bipolar forceps",
-        "prograsp forceps",
-        "large needle driver",
-        "vessel sealer",
-        "grasping retractor",
-        "monopolar curved scissors",
-        "other",
-    ]
-)
+TYPES = label_space_by_name("endovis17-types")
 OTHER = 7
-PARTS = LabelSpace.from_names(["shaft", "wrist", "clasper"])
+PARTS = label_space_by_name("endovis17-parts")
 BINARY = LabelSpace.from_names(["instrument"])
 _PART_OF_VALUE = {0: 0, 10: 1, 20: 2, 30: 3}
 

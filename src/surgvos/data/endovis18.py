@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from surgvos.core.labels import Label, LabelSpace
+from surgvos.core.label_tables import label_space_by_name
+from surgvos.core.labels import LabelSpace
 from surgvos.data.archives import FileTree
 from surgvos.data.dataset import Access, Archive, DataSet, Part, Plan, PrepareOptions, collect, seq_names
 from surgvos.data.prepared import ANNOTATIONS, FRAMES, VideoPlan
@@ -20,34 +21,10 @@ from surgvos.io.image_folder import decode_image
 
 FRAME_HW = (1024, 1280)
 
-SCENE = LabelSpace(
-    (
-        Label(1, "instrument-shaft", (0, 255, 0)),
-        Label(2, "instrument-clasper", (0, 255, 255)),
-        Label(3, "instrument-wrist", (125, 255, 12)),
-        Label(4, "kidney-parenchyma", (255, 55, 0)),
-        Label(5, "covered-kidney", (24, 55, 125)),
-        Label(6, "thread", (187, 155, 25)),
-        Label(7, "clamps", (0, 255, 125)),
-        Label(8, "suturing-needle", (255, 255, 125)),
-        Label(9, "suction-instrument", (123, 15, 175)),
-        Label(10, "small-intestine", (124, 155, 5)),
-        Label(11, "ultrasound-probe", (12, 255, 141)),
-    )
-)
+SCENE = label_space_by_name("endovis18-scene")
 """The classes of the challenge's ``labels.json``; 0 is background tissue."""
 
-TYPES = LabelSpace.from_names(
-    [
-        "bipolar forceps",
-        "prograsp forceps",
-        "large needle driver",
-        "monopolar curved scissors",
-        "ultrasound probe",
-        "suction",
-        "clip applier",
-    ]
-)
+TYPES = label_space_by_name("endovis18-types")
 
 ACCESS = Access(
     address="https://endovissub2018-roboticscenesegmentation.grand-challenge.org/Downloads/",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from surgvos.core.frame import Frame, FrameStream, VideoSource
+from surgvos.core.frame import Frame, FrameStream
 from surgvos.core.labels import LabelSpace
 from surgvos.core.results import FrameResult, ObjectResult, Phase
-from surgvos.errors import ConfigError, InputError
+from surgvos.errors import ConfigError
 from surgvos.io.masks import write_label_map
 from surgvos.io.video import prefetch
 from surgvos.overseer.detection import Detection
 from surgvos.overseer.detector import Detector
 from surgvos.tracking.objects import TrackedObject
-from surgvos.tracking.passes import Direction, Pass, frames_of
+from surgvos.tracking.passes import Direction, Pass, forward_pass, frames_of
 from surgvos.tracking.state import load_objects, save_objects
 
 
@@ -78,13 +77,7 @@ class DetectorAlone:
         Raises:
             InputError: The start does not exist, or the direction is not forward.
         """
-        if direction != "forward":
-            raise ConfigError(f"expected direction forward without a tracker, got {direction!r}")
-        end = len(source) if isinstance(source, VideoSource) else sys.maxsize
-        start = 0 if start is None else start
-        if not 0 <= start < end:
-            raise InputError(f"expected a start in 0..{end - 1}, got {start}")
-        return Pass(range(start, end if stop is None else min(stop, end)))
+        return forward_pass(source, start, stop, direction, why="without a tracker")
 
     def plan_after(self, source: FrameStream, done: Pass, direction: Direction = "forward") -> None:
         """Nothing: one pass answers everything."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -22,7 +21,7 @@ from surgvos.overseer.detection import Detection
 from surgvos.overseer.detector import Detector
 from surgvos.overseer.sasvi import Sasvi
 from surgvos.tracking.objects import TrackedObject
-from surgvos.tracking.passes import Direction, Pass, frames_of
+from surgvos.tracking.passes import Direction, Pass, forward_pass, frames_of
 from surgvos.tracking.session import Session
 
 _STATE = "overseer"
@@ -97,13 +96,7 @@ class OverseenSession:
             ConfigError: The direction is not forward: the rules look ahead in time.
             InputError: The start does not exist.
         """
-        if direction != "forward":
-            raise ConfigError(f"expected direction forward with an overseer, got {direction!r}")
-        end = len(source) if isinstance(source, VideoSource) else sys.maxsize
-        start = 0 if start is None else start
-        if not 0 <= start < end:
-            raise InputError(f"expected a start in 0..{end - 1}, got {start}")
-        return Pass(range(start, end if stop is None else min(stop, end)))
+        return forward_pass(source, start, stop, direction, why="with an overseer")
 
     def plan_after(self, source: FrameStream, done: Pass, direction: Direction = "forward") -> None:
         """Nothing: one pass answers everything."""

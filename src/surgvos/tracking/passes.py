@@ -156,3 +156,25 @@ def _common(frames: range, passed: range) -> range:
 
 def _bounds(frames: range) -> tuple[int, int, int]:
     return frames.start, frames.stop, frames.step
+
+
+def forward_pass(source: FrameStream, start: int | None, stop: int | None, direction: Direction, *, why: str) -> Pass:
+    """One pass forward over everything, from the first frame by default.
+
+    Args:
+        source: What is read.
+        start, stop: First frame, and first frame that is left out.
+        direction: What was asked for.
+        why: Completes the sentence of the error: what only runs forward.
+
+    Raises:
+        ConfigError: Another direction was asked for.
+        InputError: The start does not exist.
+    """
+    if direction != "forward":
+        raise ConfigError(f"expected direction forward {why}, got {direction!r}")
+    end = len(source) if isinstance(source, VideoSource) else sys.maxsize
+    start = 0 if start is None else start
+    if not 0 <= start < end:
+        raise InputError(f"expected a start in 0..{end - 1}, got {start}")
+    return Pass(range(start, end if stop is None else min(stop, end)))
