@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import statistics
 import sys
 import time
@@ -39,6 +40,14 @@ FIRST_TIMED_FRAME = 101
 VIDEO_HW = (1024, 1280)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Clock = Callable[[], float]
+
+
+def linear_flops(input_shape: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    """FLOPs of a linear layer by oneDNN, which PyTorch does not count."""
+    return 2 * math.prod(input_shape) * out_shape[-1]
+
+
+ONEDNN_FLOPS = {torch.ops.mkldnn._linear_pointwise: linear_flops} if torch.backends.mkldnn.is_available() else {}
 POLICIES: dict[str, MemoryPolicy] = {"recent": Recent(), "pruned": Pruned()}
 
 
@@ -237,7 +246,7 @@ def compare(
 
 def count_flops(run: Callable[[], Any]) -> tuple[float, float]:
     """GFLOP of a frame, and of its memory attention."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=ONEDNN_FLOPS)
     with counter:
         run()
     attention = sum(counter.get_flop_counts()["MemoryAttention"].values())
