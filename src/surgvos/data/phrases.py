@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ PHRASES = "phrases.json"
 """Name of the file in the folder of a split."""
 
 _KNOWN = ("phrase", "object", "start", "stop")
+_MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 
 
 def read_phrases(path: str | Path) -> dict[str, tuple[Phrase, ...]]:
@@ -130,6 +132,16 @@ def from_meta_expressions(plain: Any, where: str) -> dict[str, tuple[Phrase, ...
             )
         book[video] = tuple(found)
     return book
+
+
+def mirrored(phrase: str) -> str:
+    """Say of a mirrored image what a phrase says of the image.
+
+    Example:
+        >>> mirrored("bipolar forceps are idle on the top left")
+        'bipolar forceps are idle on the top right'
+    """
+    return re.sub(rf"\b({'|'.join(_MIRRORED)})\b", lambda word: _MIRRORED[word[0]], phrase)
 
 
 def in_spans(frames: Iterable[tuple[int, str, int]]) -> tuple[Phrase, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from surgvos.data.clips import BatchShape, Clip, ClipBatch, collate_clips, masks_of
+from surgvos.data.phrases import mirrored
 from surgvos.data.synthetic import SceneConfig, SyntheticClip, SyntheticObject, generate_clip
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
@@ -21,7 +22,6 @@ _COLOURS_ONLY = Augmentation(
     frame_jitter=ColorJitter(),
     grey_probability=0.0,
 )
-_MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 _OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 _ATTEMPTS = 20
 
@@ -117,7 +117,7 @@ class SyntheticPhrases:
         phrases = [phrase for phrase, _ in asked]
         if rng.random() < 0.5:
             frames, labels = frames[:, :, ::-1], labels[:, :, ::-1]
-            phrases = [_with_words(phrase, _MIRRORED) for phrase in phrases]
+            phrases = [mirrored(phrase) for phrase in phrases]
         images, labels = augment(
             np.ascontiguousarray(frames),
             np.ascontiguousarray(labels),

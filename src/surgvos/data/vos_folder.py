@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class VosFolderConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Video:
+class Video:
     """Annotated frames of a video, in order: pairs of an image and a label map."""
 
     name: str
@@ -64,15 +65,21 @@ class VosFolder:
 
     Each video is drawn as often as it has starts. Where a clip runs over the end of its video it turns back, so
     that short videos serve too.
+
+    Args:
+        config: Where clips come from.
+        shape: Of the batches.
+        seed: Of everything drawn.
+        num_spare: Frames by which the stretch of video from which a clip is taken is longer than the clip.
     """
 
-    def __init__(self, config: VosFolderConfig, shape: BatchShape, seed: int) -> None:
+    def __init__(self, config: VosFolderConfig, shape: BatchShape, seed: int, num_spare: int = 0) -> None:
         self.config = config
         self.shape = shape
         self.seed = seed
         self.videos = _find_videos(Path(config.root), config.videos)
-        self._reach = (shape.num_frames - 1) * config.stride
-        starts = np.array([max(len(video.frames) - self._reach, 1) for video in self.videos])
+        self._steps = np.arange(shape.num_frames + num_spare) * config.stride
+        starts = np.array([max(len(video.frames) - int(self._steps[-1]), 1) for video in self.videos])
         self._ends = np.cumsum(starts)
 
     def __len__(self) -> int:
@@ -97,21 +104,30 @@ class VosFolder:
             "try fewer object_ids or other videos"
         )
 
-    def _read(self, video: _Video, start: int, rng: np.random.Generator) -> Clip | None:
-        steps = start + np.arange(self.shape.num_frames) * self.config.stride
-        frames = [video.frames[i] for i in _turn_back(steps, len(video.frames))]
-        label_maps = np.stack([self._labels(path) for _, path in frames])
+    def _read(self, video: Video, start: int, rng: np.random.Generator) -> Clip | None:
+        frames = self._stretch(video, start)
+        label_maps = self._label_maps(frames)
         if not label_maps[0].any() and not label_maps[-1].any():
             return None
+        images = self._images(video, frames, label_maps)
+        images, label_maps = augment(images, label_maps, self.shape.image_hw, self.config.augmentation, rng)
+        ids = choose_objects(label_maps, self.config.max_objects, rng)
+        return Clip(images, masks_of(label_maps, ids)) if ids else None
+
+    def _stretch(self, video: Video, start: int) -> list[tuple[Path, Path]]:
+        return [video.frames[i] for i in _turn_back(start + self._steps, len(video.frames))]
+
+    def _label_maps(self, frames: Sequence[tuple[Path, Path]]) -> np.ndarray:
+        return np.stack([self._labels(path) for _, path in frames])
+
+    def _images(self, video: Video, frames: Sequence[tuple[Path, Path]], label_maps: np.ndarray) -> np.ndarray:
         images = np.stack([read_image(path) for path, _ in frames])
         if images.shape[1:3] != label_maps.shape[1:]:
             raise InputError(
                 f"expected images and annotations of one size, got {images.shape[2]}x{images.shape[1]} and "
                 f"{label_maps.shape[2]}x{label_maps.shape[1]} pixels in video {video.name!r}"
             )
-        images, label_maps = augment(images, label_maps, self.shape.image_hw, self.config.augmentation, rng)
-        ids = choose_objects(label_maps, self.config.max_objects, rng)
-        return Clip(images, masks_of(label_maps, ids)) if ids else None
+        return images
 
     def _labels(self, path: Path) -> np.ndarray:
         label_map = read_label_map(path)
@@ -129,7 +145,7 @@ def _turn_back(positions: np.ndarray, length: int) -> np.ndarray:
     return np.where(folded < length, folded, period - folded)
 
 
-def _find_videos(root: Path, names: tuple[str, ...]) -> list[_Video]:
+def _find_videos(root: Path, names: tuple[str, ...]) -> list[Video]:
     images, annotations = root / "JPEGImages", root / "Annotations"
     if not images.is_dir() or not annotations.is_dir():
         raise InputError(f"expected folders JPEGImages and Annotations in {str(root)!r}, got none of them or one")
@@ -137,7 +153,7 @@ def _find_videos(root: Path, names: tuple[str, ...]) -> list[_Video]:
     missing = sorted(set(names) - set(found))
     if missing:
         raise InputError(f"expected videos of {str(annotations)!r}, got {missing[0]!r}, which is not there")
-    videos = [_Video(name, _pair(images / name, annotations / name)) for name in names or found]
+    videos = [Video(name, _pair(images / name, annotations / name)) for name in names or found]
     videos = [video for video in videos if video.frames]
     if not videos:
         raise InputError(f"expected videos with annotated frames in {str(root)!r}, got none")
