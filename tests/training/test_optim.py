@@ -6,17 +6,20 @@ import pytest
 import torch
 from torch import nn
 
+from surgvos.config.load import from_plain, to_plain
 from surgvos.errors import ConfigError
 from surgvos.models.sam2 import Sam2Model, tiny
 from surgvos.training.optim import (
     AveragedWeights,
     OptimiserSettings,
+    Rate,
     build_optimiser,
-    freeze,
     layer_scale,
     learning_rate_factor,
+    names_beginning,
     parameter_groups,
     set_learning_rate,
+    train_all_but,
 )
 
 
@@ -88,25 +91,53 @@ def test_cosine_starts_at_the_peak_and_ends_at_its_share() -> None:
 def test_warmup_rises_and_a_constant_rate_stays() -> None:
     settings = OptimiserSettings(schedule="constant", warmup_steps=4)
     assert [learning_rate_factor(step, 10, settings) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    higher = OptimiserSettings(schedule="constant", warmup_steps=4, warmup_fraction=0.2)
+    assert [learning_rate_factor(step, 10, higher) for step in range(5)] == pytest.approx([0.4, 0.6, 0.8, 1, 1])
 
 
 def test_optimiser_follows_the_factor_in_every_group() -> None:
     model = nn.ModuleDict({"image_encoder": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    optimiser = build_optimiser(model, OptimiserSettings(learning_rate=1.0, image_encoder_rate=0.5))
-    set_learning_rate(optimiser, 0.1)
+    settings = OptimiserSettings(learning_rate=1.0, image_encoder_rate=0.5, final_fraction=0.1)
+    optimiser = build_optimiser(model, settings)
+    set_learning_rate(optimiser, 8, 8, settings)
     assert sorted(group["lr"] for group in optimiser.param_groups) == pytest.approx([0.05, 0.05, 0.1, 0.1])
+
+
+def test_parts_may_have_rates_of_their_own() -> None:
+    model = nn.ModuleDict({"head": nn.ModuleDict({"new": nn.Linear(2, 2), "old": nn.Linear(2, 2)})})
+    settings = OptimiserSettings(
+        learning_rate=1.0,
+        final_fraction=0.5,
+        weight_decay=0.0,
+        rates={"head": Rate(highest=2.0), "head.new": Rate(highest=4.0, final_fraction=0.25)},
+    )
+    optimiser = build_optimiser(model, settings)
+    peaks = {name: group["peak"] for group in optimiser.param_groups for name in group["names"]}
+    assert peaks == {"head.new.weight": 4, "head.new.bias": 4, "head.old.weight": 2, "head.old.bias": 2}
+    set_learning_rate(optimiser, 10, 10, settings)
+    assert sorted(group["lr"] for group in optimiser.param_groups) == pytest.approx([1.0, 1.0])
+    set_learning_rate(optimiser, 0, 10, settings)
+    assert sorted(group["lr"] for group in optimiser.param_groups) == pytest.approx([2.0, 4.0])
+    assert from_plain(OptimiserSettings, to_plain(settings)) == settings
+    with pytest.raises(ConfigError, match="got 'tail'"):
+        build_optimiser(model, OptimiserSettings(rates={"tail": Rate(highest=1.0)}))
+    with pytest.raises(ConfigError, match="highest > 0"):
+        Rate(highest=0.0)
 
 
 def test_frozen_parts_are_left_out_and_unknown_ones_refused() -> None:
     model = nn.ModuleDict({"image_encoder": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    freeze(model, ("image_encoder",))
+    train_all_but(model, names_beginning(model, ("image_encoder",)))
     names = [name for group in parameter_groups(model, OptimiserSettings()) for name in group["names"]]
     assert sorted(names) == ["head.bias", "head.weight"]
     with pytest.raises(ConfigError, match=r"got 'encoder'; try one of \['head', 'image_encoder'\]"):
-        freeze(model, ("encoder",))
-    freeze(model, ("head",))
+        names_beginning(model, ("encoder",))
+    with pytest.raises(ConfigError, match="at least one parameter to train"):
+        train_all_but(model, names_beginning(model, ("image_encoder", "head")))
     with pytest.raises(ConfigError, match="at least one parameter to train"):
         build_optimiser(model, OptimiserSettings())
+    train_all_but(model, ())
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_average_follows_weights_and_copies_buffers() -> None:

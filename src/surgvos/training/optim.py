@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -21,12 +21,30 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Learning rate of some parameters.
+
+    Attributes:
+        highest: At its highest.
+        final_fraction: Share of it at the end of a cosine; None is that of all others.
+    """
+
+    highest: float
+    final_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.highest <= 0:
+            raise ConfigError(f"expected highest > 0, got {self.highest}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimiserSettings:
     """AdamW and its learning rates.
 
     Attributes:
         learning_rate: Highest rate of everything but the image encoder.
         image_encoder_rate: Highest rate of the image encoder; None is `learning_rate`.
+        rates: Beginning of parameters' names -> their own rate, such as that of parts which start at random.
         layer_decay: Factor per block of a transformer trunk, counted from its end; None treats all blocks alike.
         weight_decay: Of matrices and tables; biases and norms have none.
         decay_vectors: Whether parameters of one dimension that are neither biases nor norms decay.
@@ -34,11 +52,13 @@ class OptimiserSettings:
         max_grad_norm: The gradient is shortened to this norm.
         schedule: Shape of the rate over time.
         final_fraction: Share of the highest rate at the end of a cosine.
-        warmup_steps: Steps over which the rate rises from zero.
+        warmup_steps: Steps over which the rate rises in a line.
+        warmup_fraction: Share of the highest rate from which it rises.
     """
 
     learning_rate: float = 5e-6
     image_encoder_rate: float | None = None
+    rates: Mapping[str, Rate] = field(default_factory=dict)
     layer_decay: float | None = None
     weight_decay: float = 0.1
     decay_vectors: bool = True
@@ -47,6 +67,7 @@ class OptimiserSettings:
     schedule: Literal["cosine", "constant"] = "cosine"
     final_fraction: float = 0.1
     warmup_steps: int = 0
+    warmup_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.weight_decay < 0:
@@ -60,8 +81,10 @@ def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.opti
     """Make AdamW over a model's trainable parameters; each group keeps its highest rate as ``peak``.
 
     Raises:
-        ConfigError: Nothing is left to train.
+        ConfigError: Nothing is left to train, or ``rates`` names a parameter that is not there.
     """
+    for prefix in settings.rates:
+        names_beginning(model, (prefix,))
     groups = parameter_groups(model, settings)
     if not groups:
         raise ConfigError("expected at least one parameter to train, got none; try freezing less")
@@ -72,20 +95,23 @@ def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict
     """Group parameters by rate and weight decay; a group also holds the ``names`` of its parameters."""
     undecayed = set(_undecayed(model, settings))
     num_blocks = num_trunk_blocks(name for name, _ in model.named_parameters())
-    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = defaultdict(list)
+    groups: dict[tuple[float, float | None, float], list[tuple[str, nn.Parameter]]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = 0.0 if name in undecayed else settings.weight_decay
-            groups[_peak_rate(name, num_blocks, settings), decay].append((name, parameter))
+            own = _own_rate(name, settings)
+            final = None if own is None else own.final_fraction
+            groups[_peak_rate(name, num_blocks, settings), final, decay].append((name, parameter))
     return [
         {
             "params": [parameter for _, parameter in members],
             "names": [name for name, _ in members],
             "peak": rate,
             "lr": rate,
+            "final_fraction": final,
             "weight_decay": decay,
         }
-        for (rate, decay), members in groups.items()
+        for (rate, final, decay), members in groups.items()
     ]
 
 
@@ -110,21 +136,32 @@ def layer_scale(name: str, num_blocks: int, decay: float) -> float:
     return decay ** (num_blocks + 1 - layer)
 
 
-def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings) -> float:
-    """Share of the highest rate to use in step ``step`` of ``num_steps``, counted from 0."""
+def learning_rate_factor(
+    step: int, num_steps: int, settings: OptimiserSettings, final_fraction: float | None = None
+) -> float:
+    """Share of the highest rate to use in step ``step`` of ``num_steps``, counted from 0.
+
+    Args:
+        step: Which step.
+        num_steps: How many there are.
+        settings: The schedule.
+        final_fraction: In place of that of the settings, for parameters with a rate of their own.
+    """
     if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
+        return settings.warmup_fraction + (1 - settings.warmup_fraction) * (step + 1) / settings.warmup_steps
     if settings.schedule == "constant":
         return 1.0
     progress = (step - settings.warmup_steps) / max(num_steps - settings.warmup_steps, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return settings.final_fraction + (1 - settings.final_fraction) * cosine
+    final = settings.final_fraction if final_fraction is None else final_fraction
+    return final + (1 - final) * cosine
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Set the rate of every group to a share of its highest one."""
+def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, num_steps: int, settings: OptimiserSettings) -> None:
+    """Set the rate of every group to its share of its highest one; see `learning_rate_factor`."""
     for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * factor
+        # Checkpoints of earlier versions have groups without it.
+        group["lr"] = group["peak"] * learning_rate_factor(step, num_steps, settings, group.get("final_fraction"))
 
 
 class AveragedWeights:
@@ -165,22 +202,42 @@ class AveragedWeights:
         return self._values
 
 
-def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
-    """Leave parameters whose names begin so out of training.
+def names_beginning(model: nn.Module, prefixes: tuple[str, ...]) -> set[str]:
+    """Names of the parameters that begin in one of these ways.
 
     Raises:
-        ConfigError: No parameter begins so.
+        ConfigError: No parameter begins in one of them.
     """
+    names = [name for name, _ in model.named_parameters()]
     for prefix in prefixes:
-        chosen = [p for name, p in model.named_parameters() if name.startswith(prefix)]
-        if not chosen:
-            known = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        if not any(name.startswith(prefix) for name in names):
+            known = sorted({name.split(".")[0] for name in names})
             raise ConfigError(f"expected the beginning of a parameter's name, got {prefix!r}; try one of {known}")
-        for parameter in chosen:
-            parameter.requires_grad_(False)
+    return {name for name in names if name.startswith(prefixes)}
+
+
+def train_all_but(model: nn.Module, frozen: Collection[str]) -> None:
+    """Leave these parameters out of training, and train all others.
+
+    Raises:
+        ConfigError: Nothing is left to train.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("expected at least one parameter to train, got none; try freezing less")
+
+
+def _own_rate(name: str, settings: OptimiserSettings) -> Rate | None:
+    """The rate of the longest beginning that fits."""
+    fitting = [prefix for prefix in settings.rates if name.startswith(prefix)]
+    return settings.rates[max(fitting, key=len)] if fitting else None
 
 
 def _peak_rate(name: str, num_blocks: int, settings: OptimiserSettings) -> float:
+    own = _own_rate(name, settings)
+    if own is not None:
+        return own.highest
     rate = settings.learning_rate
     if name.startswith(IMAGE_ENCODER) and settings.image_encoder_rate is not None:
         rate = settings.image_encoder_rate

@@ -6,13 +6,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,12 +24,14 @@ from surgvos.data.synthetic import use_one_thread
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.data.vos_folder import VosFolderConfig
+from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
 from surgvos.memory import Diverse, Pruned, Recent
 from surgvos.models.checkpoints import save_model
 from surgvos.models.families import FAMILIES
 from surgvos.models.nano import NanoConfig, ReferringNanoConfig
 from surgvos.models.registry import load_model
+from surgvos.models.resurg import ResurgConfig
 from surgvos.models.sam2 import Sam2Config
 from surgvos.training.checkpoint import CheckpointFolder
 from surgvos.training.clip import ClipLosses, ClipSettings
@@ -37,12 +40,15 @@ from surgvos.training.optim import (
     AveragedWeights,
     OptimiserSettings,
     build_optimiser,
-    freeze,
-    learning_rate_factor,
+    names_beginning,
     set_learning_rate,
+    train_all_but,
 )
 from surgvos.training.recompute import recompute_activations
 from surgvos.training.referring import ReferringSettings
+
+AnyModel = NanoConfig | ReferringNanoConfig | Sam2Config | ResurgConfig
+AnyData = SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig | VosPhrasesConfig
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -51,19 +57,29 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Part of a run with batches of one shape.
+    """Part of a run.
 
     Attributes:
         steps: How many batches.
         batch: Their shape.
+        other_batches: Further shapes; every step draws one of all of them, each with the same chance.
+        freeze: Beginnings of the names of parameters that are not trained in this part, beside those of
+            `TrainConfig.freeze`. Nothing is known of them when they join: their averages of gradients start then.
     """
 
     steps: int
     batch: BatchShape
+    other_batches: tuple[BatchShape, ...] = ()
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"expected steps >= 1, got {self.steps}")
+
+    def shape_of(self, step: int, seed: int) -> BatchShape:
+        """The shape of the batch of a step of the run; it depends on nothing else, so that a run can be resumed."""
+        shapes = (self.batch, *self.other_batches)
+        return shapes[int(np.random.default_rng((seed, 6, step)).integers(len(shapes)))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +93,7 @@ class Validation:
         every: Steps from one scoring to the next.
     """
 
-    data: SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig
+    data: AnyData
     batch: BatchShape
     num_batches: int = 8
     every: int = 500
@@ -114,8 +130,8 @@ class TrainConfig:
         log_every: Steps from one line of the log to the next.
     """
 
-    model: NanoConfig | ReferringNanoConfig | Sam2Config
-    data: SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig
+    model: AnyModel
+    data: AnyData
     stages: tuple[Stage, ...]
     memory: Recent | Pruned | Diverse = field(default_factory=Recent)
     clip: ClipSettings | ReferringSettings = field(default_factory=ClipSettings)
@@ -139,6 +155,10 @@ class TrainConfig:
             raise ConfigError("expected checkpoint_every >= 1, log_every >= 1 and num_workers >= 0")
         if self.average_decay is not None and not 0 < self.average_decay < 1:
             raise ConfigError(f"expected average_decay between 0 and 1, got {self.average_decay}")
+        if isinstance(self.data, VosPhrasesConfig) and isinstance(self.clip, ReferringSettings):
+            wanted, given = self.clip.num_referring, self.data.num_referring
+            if wanted != given:
+                raise ConfigError(f"expected the same num_referring of clip and data, got {wanted} and {given}")
 
     @property
     def num_steps(self) -> int:
@@ -202,7 +222,7 @@ def train(
         return trainer.run(stop)
 
 
-def build_model(config: NanoConfig | ReferringNanoConfig | Sam2Config) -> nn.Module:
+def build_model(config: AnyModel) -> nn.Module:
     """A model with random weights."""
     family = next(family for family in FAMILIES.values() if family.config_class is type(config))
     return family.model_class(config)
@@ -229,7 +249,9 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", kwargs_handlers=[parallel])
         torch.manual_seed(config.seed)
         self.model = _initial_model(config).to(memory_format=torch.channels_last).to(self.accelerator.device)
-        freeze(self.model, config.freeze)
+        self._frozen = [names_beginning(self.model, config.freeze + stage.freeze) for stage in config.stages]
+        for frozen in (*self._frozen, names_beginning(self.model, config.freeze)):
+            train_all_but(self.model, frozen)
         recompute_activations(self.model, config.recompute)
         module = config.clip.module(self.model, config.memory).train()
         self.module, self.optimiser = self.accelerator.prepare(module, build_optimiser(self.model, config.optimiser))
@@ -281,13 +303,25 @@ class Trainer:
     def _batches(self) -> Iterator[ClipBatch]:
         """The batches of all steps that are left, stage by stage."""
         start = 0
-        for stage in self.config.stages:
+        for stage, frozen in zip(self.config.stages, self._frozen, strict=True):
             stop = start + stage.steps
             if stop > self.step:
-                yield from self._loader(stage.batch, range(max(start, self.step), stop))
+                # After everything was wrapped: what the wrappers of modules do not know yet, they would never learn of.
+                train_all_but(self.model, frozen)
+                shapes = [stage.shape_of(step, self.config.seed) for step in range(max(start, self.step), stop)]
+                yield from self._mixed(shapes)
             start = stop
 
-    def _loader(self, shape: BatchShape, steps: range) -> Iterator[ClipBatch]:
+    def _mixed(self, shapes: list[BatchShape]) -> Iterator[ClipBatch]:
+        """The batches of the next steps, given their shapes; each shape has a loader of its own."""
+        steps: dict[BatchShape, list[int]] = {}
+        for step, shape in enumerate(shapes, start=self.step):
+            steps.setdefault(shape, []).append(step)
+        loaders = {shape: self._loader(shape, chosen) for shape, chosen in steps.items()}
+        for shape in shapes:
+            yield next(loaders[shape])
+
+    def _loader(self, shape: BatchShape, steps: Sequence[int]) -> Iterator[ClipBatch]:
         config, ranks = self.config, self.accelerator.num_processes
         source = config.data.open(shape, config.seed, ranks * max(config.num_workers, 1))
         # A forked worker waits for ever for threads that OpenCV had in this process.
@@ -306,7 +340,7 @@ class Trainer:
     def _train_step(self, batch: ClipBatch, meter: Meter) -> Tensor:
         """One step; returns the norm of the gradient."""
         config = self.config
-        set_learning_rate(self.optimiser, learning_rate_factor(self.step, config.num_steps, config.optimiser))
+        set_learning_rate(self.optimiser, self.step, config.num_steps, config.optimiser)
         # Draws depend on the step alone, so that a resumed run repeats none and skips none.
         seed = (config.seed * 1_000_003 + self.step) * self.accelerator.num_processes
         seed += self.accelerator.process_index
