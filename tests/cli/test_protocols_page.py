@@ -1,4 +1,4 @@
-"""``docs/protocols.md``: its commands exist, and its chain runs from downloads to scores."""
+"""``docs/protocols.md`` and ``docs/referring.md``: their commands exist, and the first chain runs to its scores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from surgvos.models.nano import NanoModel
 from surgvos.models.zoo import ZOO
 from training.tiny import TINY_NANO
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
-BLOCKS = [
-    [shlex.split(line)[1:] for line in block.splitlines()]
-    for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
-]
-COMMAND_LINES = [words for block in BLOCKS for words in block]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, REFERRING_PAGE = ((DOCS / name).read_text(encoding="utf-8") for name in ("protocols.md", "referring.md"))
+
+
+def blocks_of(page: str) -> list[list[list[str]]]:
+    """The words of the commands of each block, without ``surgvos``."""
+    found = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    return [[shlex.split(line)[1:] for line in block.splitlines()] for block in found]
+
+
+BLOCKS = blocks_of(PAGE)
+COMMAND_LINES = [words for block in BLOCKS + blocks_of(REFERRING_PAGE) for words in block]
 
 
 def test_there_are_commands() -> None:
