@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from models.test_text_model import TOY
 from surgvos.config.load import from_plain, to_plain
 from surgvos.data.clips import BatchShape
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.errors import ConfigError
+from surgvos.memory import Recent
+from surgvos.models.interface import EncodedMemory, ImageFeatures, MaskPrediction, PromptBatch, TextFeatures
 from surgvos.models.nano import ReferringNano, ReferringNanoConfig
 from surgvos.models.registry import load_model
+from surgvos.models.resurg import ResurgModel
+from surgvos.training import referring
 from surgvos.training.clip import ClipLosses
-from surgvos.training.losses import LossSettings
+from surgvos.training.losses import FrameLosses, LossSettings
 from surgvos.training.referring import ReferringSettings, forward_referring
 from surgvos.training.trainer import Stage, TrainConfig, train
+from tiny_clip import tiny_clip_folder
 from training.tiny import TINY_NANO, tiny_run
 
 READER = ReferringNanoConfig(**asdict(TINY_NANO), text_width=16, num_buckets=256, text_depth=1, joint_depth=1)
@@ -56,6 +65,54 @@ def test_looking_alone_teaches_the_reader_and_nothing_of_memory() -> None:
 def test_what_was_found_is_followed() -> None:
     model, _ = pass_through(num_frames=3, num_referring=2)
     assert any(p.grad is not None and p.grad.any() for p in model.memory_encoder.parameters())
+
+
+def test_looking_sees_the_frames_before_and_what_it_predicts_last_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reference: Liu et al., ReSurgSAM2 (arXiv 2505.08581): no true mask is ever shown, and all frames are judged."""
+    torch.manual_seed(0)
+    model = ResurgModel(replace(TOY, language_model=str(tiny_clip_folder()))).eval()
+    looks: list[tuple[Tensor, list[Tensor]]] = []
+    found: list[Tensor] = []
+    remembered: list[tuple[Tensor, bool]] = []
+    spoken: list[bool] = []
+    judged: list[int] = []
+    refer, encode, decode, judge = model.refer, model.encode_memory, model.decode, referring.frame_losses
+
+    def look(features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
+        looks.append((features.levels[-1], [frame.levels[-1] for frame in previous]))
+        answer = refer(features, previous, text)
+        found.append(answer.best().logits)
+        return answer
+
+    def remember(features: ImageFeatures, logits: Tensor, presence: Tensor, *, prompted: bool) -> EncodedMemory:
+        remembered.append((logits, prompted))
+        return encode(features, logits, presence, prompted=prompted)
+
+    def follow(*arguments: Any, **named: Any) -> MaskPrediction:
+        spoken.extend(a.text is not None for a in (*arguments, *named.values()) if isinstance(a, PromptBatch))
+        return decode(*arguments, **named)
+
+    def judging(prediction: MaskPrediction, masks: Tensor, settings: LossSettings) -> FrameLosses:
+        judged.append(len(masks))
+        return judge(prediction, masks, settings)
+
+    monkeypatch.setattr(model, "refer", look)
+    monkeypatch.setattr(model, "encode_memory", remember)
+    monkeypatch.setattr(model, "decode", follow)
+    monkeypatch.setattr(referring, "frame_losses", judging)
+    batch = DATA.open(BatchShape(num_frames=5, image_hw=(64, 64), batch_size=1), seed=0)[0]
+    with torch.no_grad():
+        forward_referring(model, batch, Recent(), ReferringSettings(num_referring=3))
+    frames = [features for features, _ in looks]
+    assert len(frames) == 3
+    for number, (_, previous) in enumerate(looks):
+        torch.testing.assert_close(previous, list(reversed(frames[:number])), rtol=0, atol=0)
+    assert [prompted for _, prompted in remembered] == [True, False]
+    torch.testing.assert_close(remembered[0][0], found[-1], rtol=0, atol=0)
+    assert spoken == [True, True]
+    assert judged == [batch.num_objects] * 5
 
 
 def test_clips_without_phrases_are_refused() -> None:
