@@ -87,8 +87,10 @@ def fill_with_random_weights(model: nn.Module, seed: int) -> None:
     state: dict[str, Any] = {}
     for name, value in model.state_dict().items():
         leaf = name.rpartition(".")[2]
-        if leaf == "positional_encoding_gaussian_matrix" or leaf.startswith("A_") or not value.is_floating_point():
+        if leaf.startswith("A_") or not value.is_floating_point():
             state[name] = value
+        elif leaf == "positional_encoding_gaussian_matrix":
+            state[name] = draw(value)
         elif value.ndim > 1 and leaf == "weight":
             state[name] = draw(value) / value[0].numel() ** 0.5
         elif leaf == "weight":
