@@ -157,6 +157,13 @@ def test_a_class_is_not_shown_again_too_soon() -> None:
     assert all(later - earlier >= 25 for earlier, later in pairwise(frames))
 
 
+def test_a_class_is_shown_again_only_where_it_is_seen() -> None:
+    """It has rested long enough in frame 25, where the detector misses it."""
+    homes = [{0: HOME[0], 6: moved(HOME[6], 30 * (f >= 10))} for f in range(40)]
+    del homes[25][6]
+    assert str(run_rules(Sasvi(), [detection_of(home) for home in homes])) == "0 +0 +6; 26 again 6"
+
+
 @pytest.mark.parametrize("shift", [0, 3])
 def test_agreement_on_large_masks_is_judged_by_samples(shift: int) -> None:
     """A 600 x 600 mask moved so that the IoU lies just above or below the limit."""

@@ -198,9 +198,11 @@ class Sasvi:
         kept, shown_again = [], []
         for tracked in followed:
             i, num_apart = tracked.class_id, tracked.num_apart
-            if i in result.masks and scene.area_px(i):
+            is_comparable = i in result.masks and scene.area_px(i) > 0
+            if is_comparable:
                 num_apart = num_apart + 1 if scene.iou(i, result.masks[i]) < self.min_agreement else 0
-            if num_apart >= self.apart_frames and result.frame_index - tracked.shown_at >= self.rest_frames:
+            has_rested = result.frame_index - tracked.shown_at >= self.rest_frames
+            if is_comparable and num_apart >= self.apart_frames and has_rested:
                 shown_again.append(i)
                 kept.append(replace(tracked, shown_at=result.frame_index, num_apart=0))
             else:
