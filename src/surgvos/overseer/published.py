@@ -186,7 +186,8 @@ class PublishedSasvi:
             skip_once=True,
         )
         # The first frame of a segment is judged twice, the second time by the masks that were just changed.
-        changed = Detection.from_masks(np.array(list(masks.values()), dtype=bool).reshape(-1, *window[0].hw), list(masks))
+        shown = np.array(list(masks.values()), dtype=bool).reshape(-1, *window[0].hw)
+        changed = Detection.from_masks(shown, list(masks))
         seen = [changed.seen, *(detection.seen for detection in window[1:])]
         return (Restart(prompts),), self._go_on(self._news(seen, current, started.accepted), current, started)
 
