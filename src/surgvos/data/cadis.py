@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
-
-import numpy as np
 
 from surgvos.core.label_tables import label_space_by_name
 from surgvos.core.labels import LabelSpace
 from surgvos.data.archives import FileTree
-from surgvos.data.class_maps import ClassMaps
+from surgvos.data.class_maps import ClassMaps, FrameKey, LabelledFrames
 from surgvos.data.dataset import Access, Archive, DataSet, Part, Plan, PrepareOptions, collect
-from surgvos.data.prepared import FRAMES, VideoPlan
 from surgvos.io.masks import decode_label_map
 
 SPACES = {
@@ -65,11 +61,8 @@ _MISLABELLED = """
 
 _FILE = re.compile(r"(?:^|/)Video0*(\d+)/(Images|Labels)/Video0*\d+_frame(\d+)\.png$")
 
-_Key = tuple[str, int]
-"""Video and frame number."""
 
-
-def _parse(table: str) -> frozenset[_Key]:
+def _parse(table: str) -> frozenset[FrameKey]:
     rows = (line.split(": ") for line in table.strip().splitlines())
     return frozenset((_video_name(int(video)), int(number)) for video, row in rows for number in row.split())
 
@@ -119,48 +112,16 @@ class Cadis(DataSet):
 
     def plan(self, files: FileTree, options: PrepareOptions) -> Plan:
         """See `DataSet.plan`."""
-        source = _Source(files, MISLABELLED if options.corrections else frozenset())
+        left_out = MISLABELLED if options.corrections else frozenset()
+        found = list(_find(files))
+        source = LabelledFrames(files, MAPS, (at for at in found if at[1] not in left_out), decode_label_map)
         videos, gaps = collect(self.parts, lambda _, *key: source.has(*key), numbers=source.numbers)
-        notes = [f"{len(source.left_out)} mislabelled frames left out"] if source.left_out else []
-        return Plan(tuple((part, source.video(video, frames)) for part, video, frames in videos), gaps, tuple(notes))
+        num_left_out = len(left_out & {key for _, key, _ in found})
+        notes = [f"{num_left_out} mislabelled frames left out"] if num_left_out else []
+        return Plan(tuple((part, source.plan(video, frames)) for part, video, frames in videos), gaps, tuple(notes))
 
 
-class _Source:
-    """What the files hold, found by their names alone."""
-
-    def __init__(self, files: FileTree, left_out: frozenset[_Key]) -> None:
-        self._files = files
-        self._names: dict[str, dict[_Key, str]] = {"frames": {}, "labels": {}}
-        self.left_out: set[_Key] = set()
-        for name in files:
-            if found := _FILE.search(name):
-                key = _video_name(int(found[1])), int(found[3])
-                if key in left_out:
-                    self.left_out.add(key)
-                else:
-                    self._names["frames" if found[2] == "Images" else "labels"].setdefault(key, name)
-
-    def numbers(self, video: str) -> list[int]:
-        """Numbers of a video's frames that have an image or a label map."""
-        return sorted({number for found in self._names.values() for of, number in found if of == video})
-
-    def has(self, what: str, video: str, number: int) -> bool:
-        """Whether there is the image or the label map of a frame."""
-        return (video, number) in self._names[what]
-
-    def video(self, video: str, frames: tuple[int, ...]) -> VideoPlan:
-        """How a video is made."""
-        return VideoPlan(
-            name=video,
-            frames=frames,
-            suffixes=MAPS.suffixes,
-            make=partial(self._make, video),
-            categories=MAPS.categories,
-            palettes=MAPS.palettes,
-        )
-
-    def _make(self, video: str, number: int) -> dict[str, np.ndarray | bytes]:
-        image, label = (self._names[what][video, number] for what in ("frames", "labels"))
-        content, where = self._files.read(label), self._files.where(label)
-        frame = MAPS.checked_frame(self._files.read(image), self._files.where(image))
-        return {FRAMES: frame, **MAPS.make(decode_label_map(content, where), where)}
+def _find(files: FileTree) -> Iterator[tuple[str, FrameKey, str]]:
+    for name in files:
+        if found := _FILE.search(name):
+            yield "frames" if found[2] == "Images" else "labels", (_video_name(int(found[1])), int(found[3])), name

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +14,8 @@ from PIL import Image, ImageDraw
 from surgvos.core.label_tables import label_space_by_name
 from surgvos.core.labels import LabelSpace
 from surgvos.data.archives import FileTree
-from surgvos.data.class_maps import ClassMaps
+from surgvos.data.class_maps import ClassMaps, FrameKey, LabelledFrames
 from surgvos.data.dataset import Access, Archive, DataSet, Part, Plan, PrepareOptions, collect
-from surgvos.data.prepared import FRAMES, VideoPlan
 from surgvos.errors import InputError
 
 MAPS = ClassMaps({"classes": label_space_by_name("cataract1k")}, "classes", (768, 1024))
@@ -43,9 +41,6 @@ TEST = _case_names(5329, 5334, 5335, 5340, 5353)
 
 _FRAME = re.compile(r"(?:^|/)case_(\d+)/img/([^/]*\d)\.png$")
 _POLYGONS = re.compile(r"(?:^|/)case_(\d+)/ann/([^/]*\d)\.png\.json$")
-
-_Key = tuple[str, int]
-"""Case and frame number."""
 
 
 @dataclass(frozen=True)
@@ -85,46 +80,16 @@ class Cataract1k(DataSet):
 
     def plan(self, files: FileTree, options: PrepareOptions) -> Plan:
         """See `DataSet.plan`."""
-        source = _Source(files)
+        source = LabelledFrames(files, MAPS, _find(files), paint_polygons)
         videos, gaps = collect(self.parts, lambda _, *key: source.has(*key), numbers=source.numbers)
-        return Plan(tuple((part, source.video(video, frames)) for part, video, frames in videos), gaps)
+        return Plan(tuple((part, source.plan(video, frames)) for part, video, frames in videos), gaps)
 
 
-class _Source:
-    """What the files hold, found by their names alone."""
-
-    def __init__(self, files: FileTree) -> None:
-        self._files = files
-        self._names: dict[str, dict[_Key, str]] = {"frames": {}, "labels": {}}
-        for name in files:
-            for what, pattern in (("frames", _FRAME), ("labels", _POLYGONS)):
-                if found := pattern.search(name):
-                    self._names[what].setdefault((f"case_{found[1]}", _number(found[1], found[2])), name)
-
-    def numbers(self, video: str) -> list[int]:
-        """Numbers of a case's frames that have an image or polygons."""
-        return sorted({number for found in self._names.values() for of, number in found if of == video})
-
-    def has(self, what: str, video: str, number: int) -> bool:
-        """Whether there is the image or the polygons of a frame."""
-        return (video, number) in self._names[what]
-
-    def video(self, video: str, frames: tuple[int, ...]) -> VideoPlan:
-        """How a case is made."""
-        return VideoPlan(
-            name=video,
-            frames=frames,
-            suffixes=MAPS.suffixes,
-            make=partial(self._make, video),
-            categories=MAPS.categories,
-            palettes=MAPS.palettes,
-        )
-
-    def _make(self, video: str, number: int) -> dict[str, np.ndarray | bytes]:
-        image, polygons = (self._names[what][video, number] for what in ("frames", "labels"))
-        frame = MAPS.checked_frame(self._files.read(image), self._files.where(image))
-        where = self._files.where(polygons)
-        return {FRAMES: frame, **MAPS.make(paint_polygons(self._files.read(polygons), where), where)}
+def _find(files: FileTree) -> Iterator[tuple[str, FrameKey, str]]:
+    for name in files:
+        for what, pattern in (("frames", _FRAME), ("labels", _POLYGONS)):
+            if found := pattern.search(name):
+                yield what, (f"case_{found[1]}", _number(found[1], found[2])), name
 
 
 def _number(case: str, stem: str) -> int:

@@ -7,7 +7,6 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +15,9 @@ import numpy as np
 from surgvos.core.label_tables import label_space_by_name
 from surgvos.core.labels import LabelSpace
 from surgvos.data.archives import FileTree
-from surgvos.data.class_maps import ClassMaps
+from surgvos.data.class_maps import ClassMaps, FrameKey, LabelledFrames
 from surgvos.data.dataset import Access, Archive, DataSet, Part, Plan, PrepareOptions, collect
-from surgvos.data.prepared import FRAMES, VideoPlan, as_json
+from surgvos.data.prepared import VideoPlan, as_json
 from surgvos.errors import InputError
 from surgvos.io.masks import decode_label_map
 
@@ -35,9 +34,6 @@ TEST = ("video37", "video48", "video55")
 TRAIN = tuple(f"video{i:02d}" for i in (1, 9, 12, 17, 18, 20, 24, 25, 26, 27, 28, 35, 43, 52))
 
 _FILE = re.compile(r"(?:^|/)(video\d+)_(\d+)/frame_(\d+)_endo(_watershed_mask)?\.png$")
-
-_Key = tuple[str, int]
-"""Clip, or operation, and frame number."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class CholecSeg8k(DataSet):
         return Plan(tuple(clips), gaps, files={FRAME_SPLIT: as_json(_by_clip(split_by_frame(frames)))})
 
 
-def split_by_frame(frames: Iterable[_Key]) -> dict[str, list[_Key]]:
+def split_by_frame(frames: Iterable[FrameKey]) -> dict[str, list[FrameKey]]:
     """Split frames as SASVi does: in natural order, shuffled with seed 42, 70 / 15 / 15 %.
 
     Args:
@@ -126,59 +122,36 @@ def read_frame_split(root: str | Path) -> dict[str, dict[str, tuple[str, ...]]]:
         ) from error
 
 
-class _Source:
-    """What the files hold, found by their names alone."""
+class _Source(LabelledFrames):
+    """Operations, whose frames lie in clips."""
 
     def __init__(self, files: FileTree) -> None:
-        self._files = files
-        self._names: dict[str, dict[_Key, str]] = {"frames": {}, "labels": {}}
-        self._clip_of: dict[_Key, str] = {}
-        for name in files:
-            if found := _FILE.search(name):
-                key = (found[1], int(found[3]))
-                self._names["labels" if found[4] else "frames"].setdefault(key, name)
-                self._clip_of.setdefault(key, f"{found[1]}_{found[2]}")
-
-    def numbers(self, video: str) -> list[int]:
-        """Numbers of an operation's frames that have an image or a label map."""
-        return sorted(number for of, number in self._clip_of if of == video)
-
-    def has(self, what: str, video: str, number: int) -> bool:
-        """Whether there is the image or the label map of a frame."""
-        return (video, number) in self._names[what]
+        found = [(name, found) for name in files if (found := _FILE.search(name))]
+        keyed = [("labels" if m[4] else "frames", (m[1], int(m[3])), name) for name, m in found]
+        super().__init__(files, MAPS, keyed, _decode)
+        self._clip_of: dict[FrameKey, str] = {}
+        for _, m in found:
+            self._clip_of.setdefault((m[1], int(m[3])), f"{m[1]}_{m[2]}")
 
     def clips(self, video: str, frames: Sequence[int]) -> list[VideoPlan]:
         """How the clips of an operation are made."""
         clips: dict[str, list[int]] = {}
         for number in frames:
             clips.setdefault(self._clip_of[video, number], []).append(number)
-        return [
-            VideoPlan(
-                name=clip,
-                frames=tuple(numbers),
-                suffixes=MAPS.suffixes,
-                make=partial(self._make, video),
-                categories=MAPS.categories,
-                palettes=MAPS.palettes,
-            )
-            for clip, numbers in sorted(clips.items())
-        ]
-
-    def _make(self, video: str, number: int) -> dict[str, np.ndarray | bytes]:
-        image, label = (self._names[what][video, number] for what in ("frames", "labels"))
-        where = self._files.where(label)
-        frame = MAPS.checked_frame(self._files.read(image), self._files.where(image))
-        raw = decode_label_map(self._files.read(label), where)
-        raw = np.where(np.isin(raw, STRAY_VALUES), np.uint8(255), raw)
-        return {FRAMES: frame, **MAPS.make(raw, where)}
+        return [self.plan(video, tuple(numbers), name=clip) for clip, numbers in sorted(clips.items())]
 
 
-def _natural_order(key: _Key) -> tuple[int, ...]:
+def _decode(content: bytes, where: str) -> np.ndarray:
+    raw = decode_label_map(content, where)
+    return np.where(np.isin(raw, STRAY_VALUES), np.uint8(255), raw)
+
+
+def _natural_order(key: FrameKey) -> tuple[int, ...]:
     clip, number = key
     return (*map(int, re.findall(r"\d+", clip)), number)
 
 
-def _by_clip(split: Mapping[str, Sequence[_Key]]) -> dict[str, dict[str, list[str]]]:
+def _by_clip(split: Mapping[str, Sequence[FrameKey]]) -> dict[str, dict[str, list[str]]]:
     """Split -> clip -> names of its files, as they are prepared, in order."""
     listed: dict[str, dict[str, list[str]]] = {}
     for name, frames in split.items():

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
 from surgvos.core.labels import LabelSpace
-from surgvos.data.prepared import ANNOTATIONS, FRAMES
+from surgvos.data.archives import FileTree
+from surgvos.data.prepared import ANNOTATIONS, FRAMES, VideoPlan
 from surgvos.errors import InputError
 from surgvos.io.image_folder import decode_image
+
+FrameKey: TypeAlias = tuple[str, int]
+"""Video and frame number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,55 @@ class ClassMaps:
     def _shift(self) -> int:
         """0 is nothing in an object map, so classes that are counted from 0 move up."""
         return int(0 in self.spaces[self.family].ids)
+
+
+class LabelledFrames:
+    """Where the image and the labels of each frame lie, and how the files of a frame are made of them.
+
+    Args:
+        files: The source.
+        maps: What labels become.
+        found: ("frames" or "labels", (video, frame number), name of the file); of several, the first counts.
+        decode: Content of a file of labels and its name for messages -> values as in the data set's files, uint8
+            ``(h, w)``.
+    """
+
+    def __init__(
+        self,
+        files: FileTree,
+        maps: ClassMaps,
+        found: Iterable[tuple[str, FrameKey, str]],
+        decode: Callable[[bytes, str], np.ndarray],
+    ) -> None:
+        self._files, self._maps, self._decode = files, maps, decode
+        self._names: dict[str, dict[FrameKey, str]] = {"frames": {}, "labels": {}}
+        for what, key, name in found:
+            self._names[what].setdefault(key, name)
+
+    def numbers(self, video: str) -> list[int]:
+        """Numbers of a video's frames that have an image or labels."""
+        return sorted({number for found in self._names.values() for of, number in found if of == video})
+
+    def has(self, what: str, video: str, number: int) -> bool:
+        """Whether there is the image or are the labels of a frame."""
+        return (video, number) in self._names[what]
+
+    def plan(self, video: str, frames: tuple[int, ...], name: str | None = None) -> VideoPlan:
+        """How frames of a video are made, under the video's name or another one."""
+        return VideoPlan(
+            name=name or video,
+            frames=frames,
+            suffixes=self._maps.suffixes,
+            make=partial(self._make, video),
+            categories=self._maps.categories,
+            palettes=self._maps.palettes,
+        )
+
+    def _make(self, video: str, number: int) -> dict[str, np.ndarray | bytes]:
+        image, labels = (self._names[what][video, number] for what in ("frames", "labels"))
+        frame = self._maps.checked_frame(self._files.read(image), self._files.where(image))
+        where = self._files.where(labels)
+        return {FRAMES: frame, **self._maps.make(self._decode(self._files.read(labels), where), where)}
 
 
 def _folder(family: str) -> str:
