@@ -70,6 +70,12 @@ class PromptBatch:
     def num_points(self) -> int:
         return self.labels.shape[1]
 
+    @classmethod
+    def of_text(cls, text: Tensor) -> PromptBatch:
+        """Phrases ``(B, C)`` and nothing else: what objects that phrases found are followed with."""
+        nowhere = text.new_zeros((text.shape[0], 0, 2), dtype=torch.float32)
+        return cls(nowhere, torch.zeros_like(nowhere[..., 0], dtype=torch.int64), text=text)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextFeatures:

@@ -73,5 +73,6 @@ class FeatureCache:
     def _to_input(self, frame: Frame) -> Tensor:
         image = resize_image(frame.image, self._model.input_hw(frame.hw), self._model.resize)
         device = next(self._model.parameters()).device
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device, non_blocking=True)
+        # A tensor cannot be read-only, as frames may be.
+        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device, non_blocking=True)
         return normalize_images(pixels.permute(2, 0, 1).unsqueeze(0))

@@ -400,10 +400,7 @@ class Session:
     def _spoken(self, objects: Sequence[TrackedObject]) -> PromptBatch | None:
         """The prompts with which objects are followed: what they are called, where they were called something."""
         texts = [text for text in map(self._text_of, objects) if text is not None]
-        if not texts:
-            return None
-        nowhere = torch.zeros(len(texts), 0, 2, device=self._device)
-        return PromptBatch(nowhere, torch.zeros_like(nowhere[..., 0], dtype=torch.int64), text=torch.cat(texts))
+        return PromptBatch.of_text(torch.cat(texts)) if texts else None
 
     def _check_phrase(self, phrase: str) -> None:
         """Raise `InputError` where the model cannot read a phrase."""

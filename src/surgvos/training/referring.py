@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from surgvos.data.clips import ClipBatch
 from surgvos.errors import ConfigError
 from surgvos.memory import MemoryBank, MemoryPolicy, MemoryQuery
-from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, ReferringModel, TextFeatures
+from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, ReferringModel
 from surgvos.tracking.features import normalize_images
 from surgvos.tracking.step import encode_entries, track_objects
 from surgvos.training.clip import ClipLosses, sum_losses
@@ -86,7 +86,7 @@ def forward_referring(
             best = candidates.best()
             seen.append(features)
         else:
-            step = track_objects(model, features, banks, policy, MemoryQuery(t), text_alone(text))
+            step = track_objects(model, features, banks, policy, MemoryQuery(t), PromptBatch.of_text(text.pooled))
             candidates, best = step.candidates, step.best
         answers.append(frame_losses(candidates, batch.masks[t], settings.losses))
         scored.append((best, batch.masks[t]))
@@ -95,13 +95,3 @@ def forward_referring(
             for bank, entry in zip(banks, entries, strict=True):
                 policy.admit(bank, entry, MemoryQuery(t))
     return sum_losses(answers, settings.losses, batch.num_objects, scored)
-
-
-def text_alone(text: TextFeatures) -> PromptBatch:
-    """A prompt of phrases and nothing else: what an object that a phrase found is followed with."""
-    num_phrases = text.pooled.shape[0]
-    return PromptBatch(
-        points_xy=text.pooled.new_zeros((num_phrases, 0, 2)),
-        labels=torch.zeros((num_phrases, 0), dtype=torch.int64, device=text.pooled.device),
-        text=text.pooled,
-    )
