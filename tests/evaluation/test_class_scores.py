@@ -13,9 +13,10 @@ from PIL import Image
 
 from surgvos.core.label_tables import label_space_by_name
 from surgvos.core.labels import LabelSpace
+from surgvos.core.masks import present_ids
 from surgvos.errors import InputError
 from surgvos.evaluation import Bootstrap, Unit, class_counts
-from surgvos.evaluation.class_counts import ClassSums, count_pixels, numbered_classes, present_ids
+from surgvos.evaluation.class_counts import ClassSums, count_pixels, numbered_classes
 from surgvos.evaluation.class_protocols import ENDOVIS, AbsentClass, semantic_protocol
 from surgvos.evaluation.class_report import evaluate_classes
 from surgvos.evaluation.object_classes import ObjectClasses, read_object_classes

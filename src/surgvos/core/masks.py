@@ -60,6 +60,18 @@ def amend_label_map(label_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> n
     return np.where(others > 0, others, painted)
 
 
+def present_ids(label_map: np.ndarray) -> list[int]:
+    """Return the ids of a label map, ascending; faster than sorting its pixels.
+
+    Example:
+        >>> present_ids(np.array([[3, 0, 3]], np.uint8))
+        [0, 3]
+    """
+    is_there = np.zeros(int(label_map.max(initial=0)) + 1, dtype=bool)
+    is_there[label_map] = True
+    return np.flatnonzero(is_there).tolist()
+
+
 def label_map_to_masks(
     label_map: np.ndarray, ignore: int | None = None, *, nothing: Collection[int] = (0,)
 ) -> dict[int, np.ndarray]:
@@ -74,7 +86,7 @@ def label_map_to_masks(
         >>> {k: v.tolist() for k, v in label_map_to_masks(np.array([[0, 3]])).items()}
         {3: [[False, True]]}
     """
-    ids = [int(i) for i in np.unique(label_map) if i not in nothing and i != ignore]
+    ids = [i for i in present_ids(label_map) if i not in nothing and i != ignore]
     return {object_id: label_map == object_id for object_id in ids}
 
 

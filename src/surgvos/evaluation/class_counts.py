@@ -75,18 +75,6 @@ def count_pixels(prediction: np.ndarray, truth: np.ndarray, classes: LabelSpace)
     )
 
 
-def present_ids(label_map: np.ndarray) -> list[int]:
-    """Return the ids of a label map, ascending; faster than sorting its pixels.
-
-    Example:
-        >>> present_ids(np.array([[3, 0, 3]], np.uint8))
-        [0, 3]
-    """
-    is_there = np.zeros(int(label_map.max(initial=0)) + 1, dtype=bool)
-    is_there[label_map] = True
-    return np.flatnonzero(is_there).tolist()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassSums:
     """What class scores are made of; adds up over frames and videos.

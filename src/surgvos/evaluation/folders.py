@@ -11,8 +11,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from surgvos.core.masks import label_map_to_masks, present_ids
 from surgvos.errors import InputError
-from surgvos.evaluation.class_counts import present_ids
 from surgvos.evaluation.reading import read_grey_image, read_grey_video
 from surgvos.io.masks import read_label_map
 
@@ -106,7 +106,7 @@ class MaskFolder:
                 masks[1] = read_grey_image(files[frame_name]) > self.threshold
             else:
                 label_map = read_label_map(files[frame_name])
-                masks = {i: label_map == i for i in present_ids(label_map) if i not in (0, self.ignore)}
+                masks = label_map_to_masks(label_map, self.ignore)
                 ignored = None if self.ignore is None else label_map == self.ignore
         return FrameMasks(masks, ignored)
 

@@ -10,7 +10,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from surgvos.evaluation.class_counts import joint_histogram, present_ids, replace_ids
+from surgvos.core.masks import present_ids
+from surgvos.evaluation.class_counts import joint_histogram, replace_ids
 from surgvos.evaluation.contours import Crossings, contour_distance, contour_of, contour_starts, crossings
 from surgvos.evaluation.flow import Flow, can_be_followed, resize_flow, warp
 from surgvos.evaluation.protocols import Counted, departures, with_plain_rules
