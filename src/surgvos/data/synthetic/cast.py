@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import cv2
@@ -72,6 +73,16 @@ _ANATOMY: dict[Style, tuple[tuple[str, tuple[Palette, ...], str], ...]] = {
 }  # fmt: skip
 
 
+def organs_like(palettes: Collection[Palette]) -> frozenset[str]:
+    """Categories of organs that tissue of these palettes may be taken for."""
+    return frozenset(
+        category
+        for anatomy in _ANATOMY.values()
+        for category, own, form in anatomy
+        if form == "organ" and not set(own).isdisjoint(palettes)
+    )
+
+
 @dataclass(slots=True)
 class Cast:
     """The actors of a clip, back to front.
@@ -79,10 +90,12 @@ class Cast:
     Attributes:
         actors: In drawing order.
         names: Object id -> nouns for phrases, from the most special to the most general.
+        palettes: Of the categories of organs among them.
     """
 
     actors: list[Actor] = field(default_factory=list)
     names: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    palettes: set[Palette] = field(default_factory=set)
 
     def next_id(self, *names: str) -> int:
         """Reserve the next object id for something that goes by these nouns."""
@@ -113,6 +126,12 @@ def _count(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
     return int(rng.integers(bounds[0], bounds[1] + 1))
 
 
+def unlabelled_palettes(config: SceneConfig, style: Style, cast: Cast) -> tuple[Palette, ...]:
+    """What tissue that bears no label may look like."""
+    unlike = cast.palettes if config.recognisable else ()
+    return tuple(palette for palette in PALETTES[style] if palette not in unlike) or PALETTES[style]
+
+
 def cast_surgical(rng: np.random.Generator, config: SceneConfig, style: Style, shutter: float) -> Cast:
     """Organs, vessels, instruments, strands and occluders of a clip that looks surgical."""
     cast = Cast()
@@ -130,12 +149,13 @@ def cast_surgical(rng: np.random.Generator, config: SceneConfig, style: Style, s
         side += rng.uniform(0.6, 2.4)
         tool = twin if twin is not None and rng.random() < config.twins else _make_tool(rng, config, style)
         twin = tool
-        object_id = cast.next_id(tool.category, "instrument")
+        nouns = (tool.category, "instrument")
+        object_id = cast.next_id(*(nouns if tool.recognisable or not config.recognisable else nouns[1:]))
         cast.actors.append(_tool_actor(rng, config, object_id, "instrument", tool, side, shutter))
     if rng.random() < config.strand:
         _add_strand(rng, config, cast, surgical=True)
     if rng.random() < config.occluder:
-        palettes = PALETTES[style]
+        palettes = unlabelled_palettes(config, style, cast)
         sprite = organ(rng, _radii(rng, config, 0.15, 0.4), palettes[rng.integers(len(palettes))])
         path = _drift(rng, config, rng.uniform(0, 1, 2), 1.0)
         cast.actors.append(SpriteActor(0, "flap", "anatomy", sprite, path, _sway(rng, config, 3.0)))
@@ -153,7 +173,9 @@ def _make_tool(rng: np.random.Generator, config: SceneConfig, style: Style) -> I
     if rng.random() < config.tissue_tint:
         palette = (BLOOD, *PALETTES[style])[rng.integers(len(PALETTES[style]) + 1)]
         tint = np.array(palette.colors[rng.integers(len(palette.colors))], float)
-    return make_instrument(rng, design, style, config.image_hw, tint=tint)
+    # Drawn only where it is asked for, so that clips without it stay as they were.
+    recognisable = config.recognisable > 0 and rng.random() < config.recognisable
+    return make_instrument(rng, design, style, config.image_hw, tint=tint, recognisable=recognisable)
 
 
 def _tool_actor(
@@ -203,6 +225,9 @@ def _drift(rng: np.random.Generator, config: SceneConfig, share_xy: np.ndarray, 
 def _add_anatomy(rng: np.random.Generator, config: SceneConfig, cast: Cast, style: Style) -> None:
     category, palettes, form = _ANATOMY[style][rng.integers(len(_ANATOMY[style]))]
     palette = palettes[rng.integers(len(palettes))]
+    if form == "organ":
+        # A polyp may have either colour of mucosa, and is told by its form: the other colour stays for the rest.
+        cast.palettes.update((palette,) if category == "polyp" else palettes)
     height = config.image_hw[0]
     if form == "tube":
         sprite = tube(rng, rng.uniform(1.1, 2.4) * height, rng.uniform(0.04, 0.14) * height, palette)

@@ -30,6 +30,9 @@ class SceneConfig:
         strand: Probability of a needle or thread in a surgical clip.
         occluder: Probability of an unlabelled piece of tissue in front of everything.
         tissue_tint: Probability that an instrument nears the colour of tissue or blood.
+        recognisable: Probability that an instrument bears the colours of its category. Where this is not 0, one
+            without them is called an instrument and nothing else, and unlabelled tissue never looks like a labelled
+            organ: whatever a phrase says can then be seen.
         deformation: Probability that a soft thing sways.
         smoke: Probability of smoke.
         lens_circle: Probability of the black border of an endoscope. Keep it small: too many black borders
@@ -60,6 +63,7 @@ class SceneConfig:
     strand: float = 0.2
     occluder: float = 0.15
     tissue_tint: float = 0.15
+    recognisable: float = 0.0
     deformation: float = 0.7
     smoke: float = 0.15
     lens_circle: float = 0.06

@@ -44,6 +44,8 @@ class Design:
         spread: Largest half opening in radians.
         fenestrated: Probability of a window in the jaws.
         dark_tip: Probability of blackened jaws.
+        colors: RGB of the shaft, of the wrist and of the jaws by which the category is recognised. Makers mark their
+            tools so; these are nobody's own.
     """
 
     category: str
@@ -58,6 +60,7 @@ class Design:
     spread: float = 0.5
     fenestrated: float = 0.0
     dark_tip: float = 0.1
+    colors: tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 
 _ROBOT = (Style.ROBOTIC, Style.EX_VIVO)
@@ -68,49 +71,71 @@ _NARROW = (0.07, 0.17)
 
 DESIGNS: tuple[Design, ...] = (
     Design(category="needle driver", styles=_BOTH, width=_WIDE, wrist=(0.8, 1.8), jaw_length=(0.8, 1.3),
-           jaw_width=(0.28, 0.42), jaw_tip=0.6, spread=0.5),
+           jaw_width=(0.28, 0.42), jaw_tip=0.6, spread=0.5,
+           colors=((28, 28, 30), (176, 176, 178), (214, 168, 60))),
     Design(category="bipolar forceps", styles=_BOTH, width=_WIDE, wrist=(0.8, 1.6), jaw_length=(1.3, 2.2),
-           jaw_width=(0.26, 0.38), jaw_tip=0.45, curve=(0.0, 0.12), fenestrated=0.6, spread=0.6),
+           jaw_width=(0.26, 0.38), jaw_tip=0.45, curve=(0.0, 0.12), fenestrated=0.6, spread=0.6,
+           colors=((28, 28, 30), (70, 110, 190), (150, 160, 176))),
     Design(category="prograsp forceps", styles=_ROBOT, width=_WIDE, wrist=(0.8, 1.6), jaw_length=(1.2, 2.0),
-           jaw_width=(0.28, 0.42), jaw_tip=0.7, fenestrated=0.9, spread=0.7),
+           jaw_width=(0.28, 0.42), jaw_tip=0.7, fenestrated=0.9, spread=0.7,
+           colors=((120, 122, 128), (176, 176, 178), (40, 150, 140))),
     Design(category="cadiere forceps", styles=_ROBOT, width=_WIDE, wrist=(0.8, 1.6), jaw_length=(1.3, 2.0),
-           jaw_width=(0.26, 0.36), jaw_tip=0.8, fenestrated=1.0, spread=0.6),
+           jaw_width=(0.26, 0.36), jaw_tip=0.8, fenestrated=1.0, spread=0.6,
+           colors=((28, 28, 30), (150, 92, 50), (190, 130, 84))),
     Design(category="monopolar curved scissors", styles=_ROBOT, width=_WIDE, wrist=(1.0, 1.9),
-           jaw_length=(1.0, 1.7), jaw_width=(0.2, 0.32), jaw_tip=0.2, curve=(0.08, 0.25), dark_tip=0.3, spread=0.5),
+           jaw_length=(1.0, 1.7), jaw_width=(0.2, 0.32), jaw_tip=0.2, curve=(0.08, 0.25), dark_tip=0.3, spread=0.5,
+           colors=((28, 28, 30), (236, 120, 30), (60, 60, 64))),
     Design(category="vessel sealer", styles=_BOTH, width=(0.12, 0.26), wrist=(0.6, 1.2), jaw_length=(1.4, 2.2),
-           jaw_width=(0.3, 0.45), jaw_tip=0.75, curve=(0.0, 0.1), dark_tip=0.6, spread=0.4),
+           jaw_width=(0.3, 0.45), jaw_tip=0.75, curve=(0.0, 0.1), dark_tip=0.6, spread=0.4,
+           colors=((214, 214, 208), (120, 70, 160), (60, 50, 90))),
     Design(category="grasping retractor", styles=_ROBOT, width=_WIDE, wrist=(0.8, 1.4), jaw_length=(2.0, 3.0),
-           jaw_width=(0.2, 0.32), jaw_tip=0.8, fenestrated=0.8, spread=0.5),
+           jaw_width=(0.2, 0.32), jaw_tip=0.8, fenestrated=0.8, spread=0.5,
+           colors=((60, 90, 60), (110, 170, 90), (176, 190, 170))),
     Design(category="ultrasound probe", styles=_ROBOT, width=(0.14, 0.26), num_jaws=0,
-           jaw_length=(1.5, 2.5), jaw_width=(0.9, 1.2), jaw_tip=0.9, dark_tip=0.5),
+           jaw_length=(1.5, 2.5), jaw_width=(0.9, 1.2), jaw_tip=0.9, dark_tip=0.5,
+           colors=((214, 214, 208), (40, 120, 200), (30, 60, 120))),
     Design(category="grasper", styles=_LAP, width=_NARROW, wrist=(0.2, 0.6), jaw_length=(1.4, 3.0),
-           jaw_width=(0.26, 0.42), jaw_tip=0.6, fenestrated=0.5, spread=0.5),
+           jaw_width=(0.26, 0.42), jaw_tip=0.6, fenestrated=0.5, spread=0.5,
+           colors=((176, 176, 178), (40, 160, 150), (150, 160, 160))),
     Design(category="scissors", styles=_LAP, width=_NARROW, wrist=(0.2, 0.6), jaw_length=(1.2, 2.2),
-           jaw_width=(0.22, 0.34), jaw_tip=0.2, curve=(0.05, 0.25), spread=0.45),
+           jaw_width=(0.22, 0.34), jaw_tip=0.2, curve=(0.05, 0.25), spread=0.45,
+           colors=((176, 176, 178), (236, 120, 30), (120, 122, 128))),
     Design(category="hook", styles=_LAP, width=(0.05, 0.14), num_jaws=1, jaw_length=(0.9, 1.8),
-           jaw_width=(0.2, 0.3), jaw_tip=0.7, curve=(0.5, 0.8), dark_tip=0.4),
+           jaw_width=(0.2, 0.3), jaw_tip=0.7, curve=(0.5, 0.8), dark_tip=0.4,
+           colors=((28, 28, 30), (236, 210, 40), (236, 210, 40))),
     Design(category="clip applier", styles=_BOTH, width=_WIDE, wrist=(0.3, 0.9), jaw_length=(1.0, 1.7),
-           jaw_width=(0.2, 0.3), jaw_tip=1.0, curve=(-0.05, 0.0), spread=0.35),
+           jaw_width=(0.2, 0.3), jaw_tip=1.0, curve=(-0.05, 0.0), spread=0.35,
+           colors=((28, 28, 30), (230, 90, 150), (220, 130, 170))),
     Design(category="stapler", styles=_BOTH, width=(0.16, 0.3), wrist=(0.3, 0.6), jaw_length=(2.5, 4.0),
-           jaw_width=(0.42, 0.5), jaw_tip=0.85, curve=(0.0, 0.02), spread=0.3),
+           jaw_width=(0.42, 0.5), jaw_tip=0.85, curve=(0.0, 0.02), spread=0.3,
+           colors=((120, 122, 128), (110, 170, 90), (214, 214, 208))),
     Design(category="suction tube", styles=_BOTH, width=(0.04, 0.1), num_jaws=0,
-           jaw_length=(1.0, 2.5), jaw_width=(0.9, 1.0), jaw_tip=0.95),
+           jaw_length=(1.0, 2.5), jaw_width=(0.9, 1.0), jaw_tip=0.95,
+           colors=((90, 200, 220), (90, 200, 220), (60, 150, 170))),
     Design(category="forceps", styles=(Style.OPHTHALMIC,), width=(0.04, 0.09), jaw_length=(3.0, 6.0),
-           jaw_width=(0.28, 0.4), jaw_tip=0.25, spread=0.15),
+           jaw_width=(0.28, 0.4), jaw_tip=0.25, spread=0.15,
+           colors=((40, 90, 200), (40, 90, 200), (90, 140, 230))),
     Design(category="phacoemulsification handpiece", styles=(Style.OPHTHALMIC,), width=(0.08, 0.16), num_jaws=0,
-           jaw_length=(1.5, 3.0), jaw_width=(0.5, 0.9), jaw_tip=0.25),
+           jaw_length=(1.5, 3.0), jaw_width=(0.5, 0.9), jaw_tip=0.25,
+           colors=((214, 214, 208), (120, 122, 128), (176, 176, 178))),
     Design(category="cannula", styles=(Style.OPHTHALMIC,), width=(0.02, 0.06), num_jaws=0,
-           jaw_length=(3.0, 8.0), jaw_width=(0.4, 0.7), jaw_tip=0.5),
+           jaw_length=(3.0, 8.0), jaw_width=(0.4, 0.7), jaw_tip=0.5,
+           colors=((110, 190, 90), (110, 190, 90), (110, 190, 90))),
     Design(category="knife", styles=(Style.OPHTHALMIC,), width=(0.03, 0.07), num_jaws=1, jaw_length=(1.5, 3.5),
-           jaw_width=(0.7, 1.1), jaw_tip=0.05),
+           jaw_width=(0.7, 1.1), jaw_tip=0.05,
+           colors=((236, 210, 40), (236, 210, 40), (176, 176, 178))),
     Design(category="iris hook", styles=(Style.OPHTHALMIC,), width=(0.02, 0.05), num_jaws=1, jaw_length=(2.0, 4.0),
-           jaw_width=(0.4, 0.6), jaw_tip=0.5, curve=(0.2, 0.5)),
+           jaw_width=(0.4, 0.6), jaw_tip=0.5, curve=(0.2, 0.5),
+           colors=((230, 90, 150), (230, 90, 150), (120, 70, 160))),
     Design(category="snare", styles=(Style.COLONOSCOPIC,), width=(0.05, 0.12), num_jaws=2, jaw_length=(2.5, 5.0),
-           jaw_width=(0.14, 0.2), jaw_tip=0.8, curve=(-0.3, -0.15), spread=0.35),
+           jaw_width=(0.14, 0.2), jaw_tip=0.8, curve=(-0.3, -0.15), spread=0.35,
+           colors=((40, 90, 200), (40, 90, 200), (236, 210, 40))),
     Design(category="biopsy forceps", styles=(Style.COLONOSCOPIC,), width=(0.06, 0.14), wrist=(0.2, 0.5),
-           jaw_length=(0.8, 1.3), jaw_width=(0.4, 0.5), jaw_tip=0.6, curve=(-0.1, 0.0), spread=0.8),
+           jaw_length=(0.8, 1.3), jaw_width=(0.4, 0.5), jaw_tip=0.6, curve=(-0.1, 0.0), spread=0.8,
+           colors=((236, 120, 30), (176, 176, 178), (176, 176, 178))),
     Design(category="injection needle", styles=(Style.COLONOSCOPIC,), width=(0.05, 0.1), num_jaws=0,
-           jaw_length=(1.5, 3.0), jaw_width=(0.3, 0.4), jaw_tip=0.3),
+           jaw_length=(1.5, 3.0), jaw_width=(0.3, 0.4), jaw_tip=0.3,
+           colors=((110, 190, 90), (110, 190, 90), (214, 214, 208))),
 )  # fmt: skip
 
 
@@ -125,6 +150,7 @@ class Instrument:
         shaft, wrist, jaws: Sprites; the jaws are drawn in their order and mirrored in turn.
         joints_px: x of the wrist's second segment and of the jaws' pivot, in the previous part's frame.
         spread: Largest half opening in radians.
+        recognisable: Whether it bears the colours of its category.
     """
 
     category: str
@@ -135,6 +161,7 @@ class Instrument:
     jaws: tuple[Sprite, ...]
     joints_px: tuple[float, float]
     spread: float
+    recognisable: bool
 
     def poses(
         self, base_xy: np.ndarray, angle: float, bend: float, opening: float, roll: float, scale: float
@@ -355,6 +382,7 @@ def make_instrument(
     image_hw: tuple[int, int],
     *,
     tint: np.ndarray | None = None,
+    recognisable: bool = False,
 ) -> Instrument:
     """Build the sprites of one instrument.
 
@@ -364,6 +392,7 @@ def make_instrument(
         style: Clip style, which decides the finish; ABSTRACT gives arbitrary textures.
         image_hw: Image size that widths refer to.
         tint: RGB that the finish is drawn towards (blood, or a tool that nears the tissue's colour).
+        recognisable: Whether it bears the colours of its category, whatever the tint.
     """
     width = rng.uniform(*design.width) * image_hw[0]
     shaft, is_metal = _shaft_color(rng, style)
@@ -372,6 +401,9 @@ def make_instrument(
     if tint is not None:
         mix = rng.uniform(0.3, 0.8)
         shaft, metal, jaw = ((1 - mix) * c + mix * tint for c in (shaft, metal, jaw))
+    if recognisable:
+        shaft, metal, jaw = (np.array(color) * rng.uniform(0.85, 1.15) for color in design.colors)
+        is_metal = float(shaft.mean()) > 90
     texture = random_texture(rng, (64, 96)) if style is Style.ABSTRACT else None
     finish = _Finish(shaft, metal, jaw, is_metal, texture)
     shaft_sprite = _shaft_sprite(rng, width, 1.6 * max(image_hw), finish)
@@ -397,4 +429,6 @@ def make_instrument(
     if style is not Style.ABSTRACT and rng.random() < 0.2:
         shaft_sprite = _smear(rng, shaft_sprite)
         wrist, jaws = (tuple(_smear(rng, sprite) for sprite in group) for group in (wrist, jaws))
-    return Instrument(design.category, width, sum(joints) + length, shaft_sprite, wrist, jaws, joints, design.spread)
+    return Instrument(
+        design.category, width, sum(joints) + length, shaft_sprite, wrist, jaws, joints, design.spread, recognisable
+    )

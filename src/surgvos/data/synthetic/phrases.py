@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from surgvos.core import label_map_to_masks
@@ -17,14 +18,33 @@ class Sighting:
     Attributes:
         area_px: Visible pixels.
         center_xy: Their centroid as shares of the image size.
+        color: Name of their mean colour; None where no name is clear.
     """
 
     area_px: int
     center_xy: tuple[float, float]
+    color: str | None = None
 
 
-def look(instances: np.ndarray) -> dict[int, Sighting]:
-    """Sight every visible object of one instance map ``(h, w)``."""
+_COLORS = {
+    "black": (26, 26, 28), "grey": (122, 124, 128), "white": (214, 214, 210), "red": (150, 34, 34),
+    "brown": (112, 74, 44), "yellow": (216, 182, 70), "pink": (222, 158, 150), "blue": (58, 92, 178),
+    "green": (80, 140, 74), "purple": (104, 58, 110), "orange": (230, 124, 44), "cyan": (96, 196, 214),
+}  # fmt: skip
+_CLEARER = 0.7  # a colour has a name where its distance to it is less than this share of that to the next one
+
+
+def color_name(rgb: np.ndarray) -> str | None:
+    """The plain name of a colour ``(3,)`` of 0..255, or None where two are about as near."""
+    known = np.array([*_COLORS.values(), rgb], dtype=np.float32)[None] / 255
+    lab = cv2.cvtColor(known, cv2.COLOR_RGB2LAB)[0]
+    distances = np.linalg.norm(lab[:-1] - lab[-1], axis=1)
+    nearest, next_one = np.argsort(distances)[:2]
+    return list(_COLORS)[nearest] if distances[nearest] < _CLEARER * distances[next_one] else None
+
+
+def look(image: np.ndarray, instances: np.ndarray) -> dict[int, Sighting]:
+    """Sight every visible object of one image ``(h, w, 3)`` and its instance map ``(h, w)``."""
     height, width = instances.shape
     sightings = {}
     for object_id, mask in label_map_to_masks(instances).items():
@@ -32,7 +52,7 @@ def look(instances: np.ndarray) -> dict[int, Sighting]:
         area = int(rows.sum())
         x = float(columns @ (np.arange(width) + 0.5)) / area
         y = float(rows @ (np.arange(height) + 0.5)) / area
-        sightings[object_id] = Sighting(area, (x / width, y / height))
+        sightings[object_id] = Sighting(area, (x / width, y / height), color_name(image[mask].mean(axis=0)))
     return sightings
 
 
@@ -75,6 +95,7 @@ def phrases_for(
         views = [view for i in rivals for view in (here.get(i), first[i]) if view is not None]
         found += _placed(noun, mine, views)
         found += _ranked(noun, mine, views)
+        found += _colored(noun, mine, views)
     return tuple(dict.fromkeys(found))
 
 
@@ -104,3 +125,11 @@ def _ranked(noun: str, mine: Sighting, rivals: list[Sighting]) -> list[str]:
         if min(gaps) > _APART:
             found.append(f"the {word} {noun}")
     return found
+
+
+def _colored(noun: str, mine: Sighting, rivals: list[Sighting]) -> list[str]:
+    """Phrases by colour, where all of that noun have colours with clear names and this one's is its own."""
+    others = {rival.color for rival in rivals}
+    if mine.color is None or others & {mine.color, None}:
+        return []
+    return [f"the {mine.color} {noun}", f"{mine.color} {noun}"]

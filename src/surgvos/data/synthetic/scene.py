@@ -10,7 +10,7 @@ import numpy as np
 
 from surgvos.data.synthetic.actors import Kind
 from surgvos.data.synthetic.canvas import Canvas, line_kernel, warp
-from surgvos.data.synthetic.cast import Cast, cast_abstract, cast_surgical
+from surgvos.data.synthetic.cast import Cast, cast_abstract, cast_surgical, organs_like, unlabelled_palettes
 from surgvos.data.synthetic.config import SceneConfig
 from surgvos.data.synthetic.effects import Recording, exposure_path, lens_circle, light_cone, tone_curve
 from surgvos.data.synthetic.motion import Deformation, camera_path, log_uniform, wander
@@ -50,12 +50,14 @@ class SyntheticClip:
         instances: uint8 ``(num_frames, h, w)`` id of the visible object; 0 = background or unlabelled.
         parts: uint8 ``(num_frames, h, w)`` `Part` of the visible instrument; 0 elsewhere.
         objects: The objects that are visible in at least one frame, by ascending id.
+        resembled: Categories of organs that something without a label may be taken for.
     """
 
     frames: np.ndarray
     instances: np.ndarray
     parts: np.ndarray
     objects: tuple[SyntheticObject, ...] = field(default=())
+    resembled: frozenset[str] = frozenset()
 
 
 def use_one_thread() -> None:
@@ -98,7 +100,8 @@ def generate_clip(seed: int, config: SceneConfig) -> SyntheticClip:
     height, width = config.image_hw
     border = int(_MARGIN * height)
     size = (height + 2 * border, width + 2 * border)
-    background = tissue_background(rng, size, style) if surgical else abstract_background(rng, size)
+    unlabelled = unlabelled_palettes(config, style, cast) if surgical else ()
+    background = tissue_background(rng, size, style, unlabelled) if surgical else abstract_background(rng, size)
     offset = np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
     sway = None
     if rng.random() < config.deformation:
@@ -127,7 +130,7 @@ def generate_clip(seed: int, config: SceneConfig) -> SyntheticClip:
             canvas.instances[recording.lens == 0] = 0
             canvas.parts[recording.lens == 0] = 0
         instances[t], parts[t] = canvas.instances, canvas.parts
-    return _describe(frames, instances, parts, cast)
+    return SyntheticClip(frames, instances, parts, _describe(frames, instances, cast), organs_like(unlabelled))
 
 
 def _cameras(rng: np.random.Generator, config: SceneConfig) -> np.ndarray:
@@ -176,20 +179,19 @@ def _defocus(rng: np.random.Generator, config: SceneConfig) -> np.ndarray:
     return np.clip(rng.uniform(0.3, 1.0) + wander(rng, config.num_frames, 0.2, 0.8), 0, 2.0)
 
 
-def _describe(frames: np.ndarray, instances: np.ndarray, parts: np.ndarray, cast: Cast) -> SyntheticClip:
+def _describe(frames: np.ndarray, instances: np.ndarray, cast: Cast) -> tuple[SyntheticObject, ...]:
     """Name the objects that were ever visible and find phrases for them."""
     first_frame: dict[int, int] = {}
     for t, frame in enumerate(instances):
         for object_id in np.flatnonzero(np.bincount(frame.ravel())):
             first_frame.setdefault(int(object_id), t)
     first_frame.pop(0, None)
-    sightings = {t: look(instances[t]) for t in set(first_frame.values())}
+    sightings = {t: look(frames[t], instances[t]) for t in set(first_frame.values())}
     first = {object_id: sightings[t][object_id] for object_id, t in first_frame.items()}
     actors = {actor.object_id: actor for actor in cast.actors}
-    objects = tuple(
+    return tuple(
         SyntheticObject(
             i, actors[i].category, actors[i].kind, phrases_for(i, cast.names, sightings[first_frame[i]], first)
         )
         for i in sorted(first)
     )
-    return SyntheticClip(frames, instances, parts, objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -212,9 +213,11 @@ def tube(rng: np.random.Generator, length: float, width: float, palette: Palette
     return body(rng, np.concatenate([center + side, (center - side)[::-1]]), palette)
 
 
-def tissue_background(rng: np.random.Generator, hw: tuple[int, int], style: Style) -> np.ndarray:
-    """A whole scene of tissue with several unlabelled regions, uint8 ``(h, w, 3)``."""
-    choices = PALETTES[style]
+def tissue_background(
+    rng: np.random.Generator, hw: tuple[int, int], style: Style, choices: Sequence[Palette] = ()
+) -> np.ndarray:
+    """A whole scene of tissue with several unlabelled regions, uint8 ``(h, w, 3)``; ``choices``: not of all palettes."""
+    choices = choices or PALETTES[style]
     palette = choices[rng.integers(len(choices))]
     rgb, height = tissue(rng, hw, palette)
     for _ in range(int(rng.integers(0, 4))):
