@@ -11,7 +11,8 @@ import torch
 
 from helpers import moving_square_frames
 from surgvos import Frame, MaskPrompt, PointPrompt, Session
-from surgvos.evaluation.peers import TransformersPeer, to_transformers_weights
+from surgvos.evaluation.peers import TransformersPeer
+from surgvos.models.hf_layout import to_transformers_config, to_transformers_weights
 from surgvos.models.random_weights import ARCHITECTURES, fill_with_random_weights
 from surgvos.models.sam2 import Sam2Config, Sam2Model
 
@@ -111,11 +112,9 @@ def test_transformers_remembers_a_mask_prompt_at_full_resolution() -> None:
 def test_every_weight_has_a_place_in_transformers(name: str) -> None:
     from transformers import Sam2VideoModel
 
-    from surgvos.evaluation.peers import _transformers_config
-
     config = ARCHITECTURES[name]()
     assert isinstance(config, Sam2Config)
     with torch.device("meta"):
-        ours, theirs = Sam2Model(config), Sam2VideoModel(_transformers_config(config))
+        ours, theirs = Sam2Model(config), Sam2VideoModel(to_transformers_config(config))
     renamed = {key: value.shape for key, value in to_transformers_weights(ours.state_dict()).items()}
     assert renamed == {key: value.shape for key, value in theirs.state_dict().items()}

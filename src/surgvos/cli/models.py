@@ -90,7 +90,9 @@ def info(model: Annotated[str, typer.Argument(help="A model's name, its weights 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth or .safetensors.")],
+    source: Annotated[
+        Path, typer.Argument(help="A checkpoint (.pt, .pth, .safetensors), or a folder in Hugging Face's layout.")
+    ],
     target: Annotated[Path, typer.Argument(help="A new file ending in .safetensors.")],
     image_size: Annotated[
         int | None, typer.Option(min=32, help="Input size of a SAM 2 model, which no checkpoint of it tells.")
@@ -98,17 +100,20 @@ def convert(
 ) -> None:
     """Rewrite a checkpoint as safetensors that hold their configuration; float32, checked on the way.
 
+    A folder that transformers' Sam2VideoModel.save_pretrained wrote is read as well; its names become SAM 2's own.
+
     \b
     Examples:
       surgvos models convert sam2.1_hiera_tiny.pt sam2.1-hiera-tiny.safetensors
       surgvos models convert my_finetuned_small.pth mine.safetensors --image-size 512
+      surgvos models convert sam2_from_transformers/ mine.safetensors
     """
     from surgvos.models.checkpoints import save_model
-    from surgvos.models.registry import load_network
+    from surgvos.models.registry import find_weights, load_network
 
     if target.exists():
         raise InputError(f"expected a new file, got {target}, which exists; try another name")
-    save_model(target, load_network(source, image_size))
+    save_model(target, load_network(find_weights(source), image_size))
     typer.echo(f"{target} ({_megabytes(target)})")
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from surgvos.errors import CheckpointError, ConfigError
-from surgvos.models.families import describe, family_name, find_family, infer_sam2_config
+from surgvos.models.families import FAMILIES, Family, describe, family_name, find_family, infer_sam2_config
+from surgvos.models.hf_layout import from_hf_layout, has_hf_layout
 
 __all__ = ["cast_matmul_weights", "infer_sam2_config", "load_checkpoint", "read_state_dict", "save_model"]
 
@@ -48,13 +49,7 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> nn.Mo
         ConfigError: ``image_size`` does not suit the model.
     """
     path = Path(path)
-    state, metadata = _read(path)
-    family = find_family(state, metadata.get("family"))
-    state = {key: value for key, value in state.items() if not key.startswith(family.left_out)}
-    if "config" in metadata:
-        config = _config_from_json(family.config_class, metadata["config"], path)
-    else:
-        config = family.infer_config(state)
+    family, config, state = _recognise(path)
     if image_size is not None:
         if not any(field.name == "image_size" for field in fields(config)):
             raise ConfigError(
@@ -66,6 +61,19 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> nn.Mo
     _check_fits(model, state, path)
     model.load_state_dict({key: _as_float32(value) for key, value in state.items()}, strict=True, assign=True)
     return model.eval()
+
+
+def _recognise(path: Path) -> tuple[Family, Any, Mapping[str, Tensor]]:
+    """Say what kind of network a file holds, how large it is, and its weights by our names."""
+    state, metadata = _read(path)
+    if has_hf_layout(state):
+        state, config = from_hf_layout(state, path)
+        return FAMILIES["sam2"], config, state
+    family = find_family(state, metadata.get("family"))
+    state = {key: value for key, value in state.items() if not key.startswith(family.left_out)}
+    if "config" in metadata:
+        return family, _config_from_json(family.config_class, metadata["config"], path), state
+    return family, family.infer_config(state), state
 
 
 def save_model(path: str | Path, model: nn.Module) -> None:
