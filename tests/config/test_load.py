@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from surgvos.config.load import apply_overrides, from_plain, kind_of, load_file, read_file, to_plain
 from surgvos.config.presets import RECIPES
 from surgvos.errors import ConfigError
-from surgvos.training.trainer import TrainConfig
+from surgvos.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

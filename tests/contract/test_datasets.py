@@ -14,7 +14,7 @@ from dataset_miniatures import FRAME_FILES, MINIATURES, contents, png, write_fol
 from surgvos.core.labels import LabelSpace
 from surgvos.data import prepared
 from surgvos.data.archives import FileTree
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.dataset import DataSet, PrepareOptions
 from surgvos.data.dataset_check import check_dataset, recorded_name
 from surgvos.data.datasets import DATASETS, dataset_by_name

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers import moving_square_frames
-from surgvos.data.clips import BatchShape, Clip, ClipBatch, choose_objects, collate_clips
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import Clip, ClipBatch, choose_objects, collate_clips
 from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.transforms import Augmentation, ColorJitter, augment

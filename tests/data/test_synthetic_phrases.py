@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic import SceneConfig, SyntheticClip, SyntheticObject, generate_clip
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig, foreign_phrase, misplaced_phrase
 from surgvos.data.transforms import Augmentation

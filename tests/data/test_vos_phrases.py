@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dataset_miniatures import ref_endovis17, ref_endovis17_files, write_folder
-from surgvos.data.clips import BatchShape, ClipBatch
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import ClipBatch
 from surgvos.data.phrases import Phrase, mirrored, write_phrases
 from surgvos.data.transforms import Augmentation, ColorJitter
 from surgvos.data.vos_phrases import VosPhrasesConfig

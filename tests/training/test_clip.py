@@ -106,7 +106,7 @@ def test_images_are_normalised_to_imagenets_mean_and_deviation() -> None:
 
 def test_masks_are_adopted_and_frames_followed_in_order() -> None:
     model = RecordingModel()
-    losses = forward_clip(model, _batch(), Recent(num_recent=1), ClipSettings(prompts=MASKS_ONLY), _generator())
+    losses = forward_clip(model, _batch(), ClipSettings(memory=Recent(num_recent=1), prompts=MASKS_ONLY), _generator())
     assert model.calls == [
         "encode 6",
         "condition",
@@ -115,21 +115,21 @@ def test_masks_are_adopted_and_frames_followed_in_order() -> None:
         "remember followed",
         "condition [0, 1]",
     ]
-    assert losses.num_objects == 2
+    assert losses.num_items == 2
     # The adopted mask teaches nothing; each followed frame holds presence log 2 for two objects.
     assert losses.parts["presence"].item() == pytest.approx(4 * torch.log(torch.tensor(2.0)).item(), rel=1e-5)
 
 
 def test_frames_can_be_encoded_one_by_one() -> None:
     model = RecordingModel()
-    settings = ClipSettings(prompts=MASKS_ONLY, encode_together=False)
-    forward_clip(model, _batch(), Recent(num_recent=1), settings, _generator())
+    settings = ClipSettings(memory=Recent(num_recent=1), prompts=MASKS_ONLY, encode_together=False)
+    forward_clip(model, _batch(), settings, _generator())
     assert [call for call in model.calls if call.startswith("encode")] == ["encode 2"] * 3
 
 
 def test_clicks_are_corrected_one_by_one_and_remembered_as_prompted() -> None:
     model, policy = RecordingModel(), Watching()
-    forward_clip(model, _batch(), policy, ClipSettings(prompts=CLICKS_ONLY), _generator())
+    forward_clip(model, _batch(), ClipSettings(memory=policy, prompts=CLICKS_ONLY), _generator())
     points = [0 if prompts is None else prompts.num_points for prompts in model.prompts]
     assert points == [1, 2, 3, 4, 0, 0]
     fed_back = [prompts is not None and prompts.previous_logits is not None for prompts in model.prompts]
@@ -142,7 +142,7 @@ def test_further_prompted_frames_come_first_and_corrected_frames_count_as_prompt
     seen = set()
     for seed in range(30):
         policy = Watching()
-        forward_clip(RecordingModel(), _batch(4), policy, ClipSettings(prompts=prompts), _generator(seed))
+        forward_clip(RecordingModel(), _batch(4), ClipSettings(memory=policy, prompts=prompts), _generator(seed))
         order = [policy.admitted[i] for i in range(0, len(policy.admitted), 2)]
         prompted = {frame for frame, is_prompted in order if is_prompted}
         assert order[0] == (0, True)
@@ -155,14 +155,14 @@ def test_further_prompted_frames_come_first_and_corrected_frames_count_as_prompt
 def test_videos_are_scored_from_the_first_mask() -> None:
     model = RecordingModel()
     noise = MaskNoise(island_probability=1)
-    settings = ClipSettings(prompts=CLICKS_ONLY, memory_noise=noise, prompt_noise=noise)
+    settings = ClipSettings(memory=Recent(num_recent=1), prompts=CLICKS_ONLY, memory_noise=noise, prompt_noise=noise)
     batch = _batch()
-    losses = forward_clip(model, batch, Recent(num_recent=1), settings, None)
+    losses = forward_clip(model, batch, settings, None)
     assert [prompts is not None for prompts in model.prompts] == [True, False, False]
     assert model.prompts[0] is not None
     assert model.prompts[0].mask is not None
     assert torch.equal(model.prompts[0].mask[:, 0] > 0, batch.masks[0])
-    again = forward_clip(RecordingModel(), batch, Recent(num_recent=1), settings, None)
+    again = forward_clip(RecordingModel(), batch, settings, None)
     assert losses.total.item() == again.total.item()
 
 
@@ -171,21 +171,21 @@ def test_images_are_scored_after_clicks_at_the_centres_of_errors() -> None:
     with torch.no_grad():
         model.bias.fill_(-1.0)  # nothing is ever found: every click is the object's centre
     batch = _batch(num_frames=1, num_clips=1)
-    losses = forward_clip(model, batch, Recent(), ClipSettings(prompts=CLICKS_ONLY), None)
+    losses = forward_clip(model, batch, ClipSettings(prompts=CLICKS_ONLY), None)
     last = model.prompts[-1]
     assert last is not None
     assert last.labels.tolist() == [[1, 1, 1, 1]]
     ys, xs = torch.nonzero(batch.masks[0, 0], as_tuple=True)
     centre = torch.tensor([xs.float().mean(), ys.float().mean()])
     assert ((last.points_xy[0] - centre).abs() <= 1).all()
-    assert losses.tracked_iou.item() == 0
+    assert losses.scores["tracked_iou"].item() == 0
 
 
 def test_gradients_flow_through_remembered_masks_unless_stopped() -> None:
     for stopped in (False, True):
         model = RecordingModel()
         settings = ClipSettings(prompts=CLICKS_ONLY, detach_memory_masks=stopped)
-        forward_clip(model, _batch(), Recent(), settings, _generator())
+        forward_clip(model, _batch(), settings, _generator())
         assert model.remembered_grad == [not stopped] * 2
 
 
@@ -194,17 +194,15 @@ def test_noise_spoils_mask_prompts_and_memories_but_not_the_truth() -> None:
     batch = _batch(num_clips=1)
     model = RecordingModel()
     settings = ClipSettings(prompts=MASKS_ONLY, prompt_noise=noise)
-    forward_clip(model, batch, Recent(), settings, _generator())
+    forward_clip(model, batch, settings, _generator())
     prompts = model.prompts[0]
     assert prompts is not None
     assert prompts.mask is not None
     given, true = prompts.mask[0, 0] > 0, batch.masks[0, 0]
     assert given[true].all()
     assert given.sum() > true.sum()
-    plain = forward_clip(RecordingModel(), batch, Recent(), ClipSettings(prompts=MASKS_ONLY), _generator())
-    noisy = forward_clip(
-        RecordingModel(), batch, Recent(), ClipSettings(prompts=MASKS_ONLY, memory_noise=noise), _generator()
-    )
+    plain = forward_clip(RecordingModel(), batch, ClipSettings(prompts=MASKS_ONLY), _generator())
+    noisy = forward_clip(RecordingModel(), batch, ClipSettings(prompts=MASKS_ONLY, memory_noise=noise), _generator())
     assert noisy.total.item() == plain.total.item()  # the constant answers are held to the same truth
 
 
@@ -214,10 +212,7 @@ def test_an_object_that_no_prompt_showed_is_absent() -> None:
     hidden[0] = False
     unseen = ClipBatch(batch.images, hidden, batch.object_image)
     never = ClipBatch(batch.images, torch.zeros_like(hidden), batch.object_image)
-    runs = [
-        forward_clip(RecordingModel(), b, Recent(), ClipSettings(prompts=MASKS_ONLY), _generator())
-        for b in (unseen, never)
-    ]
+    runs = [forward_clip(RecordingModel(), b, ClipSettings(prompts=MASKS_ONLY), _generator()) for b in (unseen, never)]
     assert runs[0].total.item() == runs[1].total.item()
     assert runs[0].parts["mask"].item() == 0
 
@@ -228,16 +223,21 @@ def test_losses_add_up_over_objects() -> None:
         torch.cat((one.images, two.images), dim=1), torch.cat((one.masks, two.masks), dim=1), torch.tensor([0, 1])
     )
     settings = ClipSettings(prompts=MASKS_ONLY)
-    totals = [forward_clip(RecordingModel(), b, Recent(), settings, _generator()).total.item() for b in (one, both)]
+    totals = [forward_clip(RecordingModel(), b, settings, _generator()).total.item() for b in (one, both)]
     assert totals[1] == pytest.approx(2 * totals[0], rel=1e-5)
 
 
 def test_a_small_model_learns_a_fixed_clip() -> None:
     torch.manual_seed(0)
     batch = _batch(num_frames=2)
-    losses = LossSettings(focal=2.0, bce=1.0, at_logits_resolution=True)
-    settings = ClipSettings(prompts=MASKS_ONLY, losses=losses, memory_noise=MaskNoise(), detach_memory_masks=True)
-    module = ClipModule(NanoModel(TINY_NANO), Recent(num_recent=1, max_pointers=0), settings).train()
+    settings = ClipSettings(
+        memory=Recent(num_recent=1, max_pointers=0),
+        prompts=MASKS_ONLY,
+        losses=LossSettings(focal=2.0, bce=1.0, at_logits_resolution=True),
+        memory_noise=MaskNoise(),
+        detach_memory_masks=True,
+    )
+    module = ClipModule(NanoModel(TINY_NANO), settings).train()
     optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
     first = last = None
     for step in range(80):
@@ -249,8 +249,8 @@ def test_a_small_model_learns_a_fixed_clip() -> None:
     assert first is not None
     assert last is not None
     assert last.total.item() < 0.3 * first.total.item()
-    assert last.tracked_iou.item() > 0.8
-    assert last.presence_accuracy.item() == 1.0
+    assert last.scores["tracked_iou"].item() > 0.8
+    assert last.scores["presence_accuracy"].item() == 1.0
 
 
 def test_sam2_takes_part_with_all_of_its_parts() -> None:
@@ -270,7 +270,7 @@ def test_sam2_takes_part_with_all_of_its_parts() -> None:
     )
     model = Sam2Model(config).train()
     settings = ClipSettings(prompts=replace(CLICKS_ONLY, num_corrections=2))
-    losses = forward_clip(model, _batch(), Recent(), settings, _generator())
+    losses = forward_clip(model, _batch(), settings, _generator())
     losses.total.backward()
     assert torch.isfinite(losses.total)
     untouched = {name for name, p in model.named_parameters() if p.grad is None}

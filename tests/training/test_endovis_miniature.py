@@ -12,15 +12,16 @@ from torch import nn
 
 from models.test_checkpoints import TOY
 from surgvos.config.presets import RECIPES
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic import SceneConfig, generate_clip, write_clip
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.memory import Pruned, Recent
 from surgvos.models.checkpoints import load_checkpoint
 from surgvos.models.sam2 import Sam2Model
-from surgvos.training.clip import ClipModule, ClipSettings
+from surgvos.training.clip import ClipSettings
+from surgvos.training.config import Stage, TrainConfig, Validation
 from surgvos.training.prompts import PromptSettings
-from surgvos.training.trainer import Stage, TrainConfig, Validation, train
+from surgvos.training.trainer import train
 
 SHAPE = BatchShape(num_frames=3, image_hw=(64, 64), batch_size=2)
 
@@ -39,7 +40,7 @@ def miniature(root: Path) -> TrainConfig:
     """The recipe with a toy network from random weights; what is left is the way through it."""
     recipe = RECIPES["endovis18_instrument"]()
     assert isinstance(recipe.data, VosFolderConfig)
-    assert isinstance(recipe.clip, ClipSettings)
+    assert isinstance(recipe.task, ClipSettings)
     return replace(
         recipe,
         model=TOY,
@@ -47,7 +48,7 @@ def miniature(root: Path) -> TrainConfig:
         data=replace(recipe.data, root=str(root / "train")),
         validation=Validation(data=VosFolderConfig(root=str(root / "valid")), batch=SHAPE, num_batches=2, every=15),
         stages=(Stage(steps=30, batch=SHAPE),),
-        clip=replace(recipe.clip, prompts=PromptSettings(num_corrections=1)),
+        task=replace(recipe.task, prompts=PromptSettings(num_corrections=1)),
         optimiser=replace(recipe.optimiser, learning_rate=3e-3, image_encoder_rate=3e-3, max_grad_norm=1.0),
         recompute=("image_encoder.trunk.blocks", "memory_attention"),
         num_workers=0,
@@ -61,10 +62,10 @@ def held_out_loss(model: nn.Module, config: TrainConfig, root: Path) -> float:
     """Mean loss per object over clips of the other videos, with the same prompts for every model."""
     assert isinstance(config.data, VosFolderConfig)
     source = replace(config.data, root=str(root / "valid")).open(SHAPE, 7)
-    module = ClipModule(model.eval(), config.memory, config.clip)
+    module = config.task.module(model.eval())
     torch.manual_seed(0)
     losses = [module(source[index], torch.Generator().manual_seed(index)) for index in range(6)]
-    return sum(float(loss.total) / loss.num_objects for loss in losses) / len(losses)
+    return sum(float(loss.total) / loss.num_items for loss in losses) / len(losses)
 
 
 def test_the_recipe_learns_what_holds_for_other_videos(root: Path, tmp_path: Path) -> None:
@@ -82,10 +83,11 @@ def test_the_recipe_learns_what_holds_for_other_videos(root: Path, tmp_path: Pat
 
 
 def test_frozen_encoders_and_pruned_memory_run(root: Path, tmp_path: Path) -> None:
+    config = miniature(root)
     config = replace(
-        miniature(root),
+        config,
         freeze=("image_encoder", "sam_prompt_encoder"),
-        memory=Pruned(recent=Recent(num_recent=2), num_pruned=1),
+        task=replace(config.task, memory=Pruned(recent=Recent(num_recent=2), num_pruned=1)),
         stages=(Stage(steps=2, batch=replace(SHAPE, num_frames=5, batch_size=1)),),
         validation=None,
     )

@@ -32,10 +32,11 @@ def gradients(policy: Recent | Pruned) -> tuple[float, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     model = NanoModel(replace(TINY_NANO, num_recent=4)).train()
     settings = ClipSettings(
+        memory=policy,
         prompts=PromptSettings(point_probability=0.0, num_corrections=0),
         losses=LossSettings(bce=1.0, at_logits_resolution=True),
     )
-    losses = forward_clip(model, batch_of_moving_squares(), policy, settings, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    losses = forward_clip(model, batch_of_moving_squares(), settings, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     losses.total.backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return losses.total.item(), found

@@ -10,15 +10,16 @@ import torch
 from surgvos.cli.train import resolve
 from surgvos.config.load import from_plain, to_plain
 from surgvos.config.presets import RECIPES
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.errors import ConfigError
 from surgvos.memory import Pruned, Recent
 from surgvos.training.clip import ClipSettings
+from surgvos.training.config import TrainConfig
+from surgvos.training.networks import build_model
 from surgvos.training.optim import Rate, learning_rate_factor
 from surgvos.training.referring import ReferringSettings
-from surgvos.training.trainer import TrainConfig, build_model
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -39,7 +40,7 @@ def test_surgical_sam_2_is_tuned_as_it_was_released(
 ) -> None:
     """Reference: the released configurations of Surgical-SAM-2 (arXiv 2408.07931)."""
     recipe = RECIPES[name]()
-    data, clip, optimiser = recipe.data, recipe.clip, recipe.optimiser
+    data, clip, optimiser = recipe.data, recipe.task, recipe.optimiser
     assert isinstance(data, VosFolderConfig)
     assert isinstance(clip, ClipSettings)
     assert recipe.init_from == "sam2.1-hiera-small"
@@ -74,13 +75,13 @@ def test_pruning_and_freezing_are_settings() -> None:
         [
             "freeze=[image_encoder, sam_prompt_encoder]",
             "recompute=[image_encoder.trunk.blocks, memory_attention]",
-            "memory.kind=pruned",
-            "memory.num_pruned=1",
+            "task.memory.kind=pruned",
+            "task.memory.num_pruned=1",
         ],
     )
     assert config.freeze == ("image_encoder", "sam_prompt_encoder")
     assert config.recompute == ("image_encoder.trunk.blocks", "memory_attention")
-    assert config.memory == Pruned(num_pruned=1)
+    assert config.task.memory == Pruned(num_pruned=1)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_resurgsam2_is_trained_as_it_was_released(
     name = f"resurgsam2_endovis{challenge}_phase_a"
     phase_a, phase_b = RECIPES[name](), RECIPES[name.replace("_a", "_b")]()
     for recipe, num_steps in ((phase_a, 60 * rounds_a), (phase_b, 60 * rounds_b)):
-        data, clip, optimiser = recipe.data, recipe.clip, recipe.optimiser
+        data, clip, optimiser = recipe.data, recipe.task, recipe.optimiser
         assert isinstance(data, VosPhrasesConfig)
         assert isinstance(clip, ReferringSettings)
         assert recipe.num_steps == num_steps
@@ -117,7 +118,7 @@ def test_resurgsam2_is_trained_as_it_was_released(
         assert optimiser.rates == {"token_projection": rate, "cross_modal_fusion": rate}
         assert (optimiser.weight_decay, optimiser.decay_vectors, optimiser.max_grad_norm) == (0.1, True, 0.1)
         assert (recipe.precision, recipe.average_decay, recipe.freeze) == ("bf16", None, ())
-        assert recipe.memory == Recent()
+        assert clip.memory == Recent()
     first, second = phase_a.stages
     assert (first.steps, second.steps) == (5 * rounds_a, 55 * rounds_a)
     assert second.freeze == ()
@@ -136,5 +137,5 @@ def test_resurgsam2_is_trained_as_it_was_released(
 
 def test_data_and_clip_agree_on_where_looking_ends() -> None:
     recipe = RECIPES["resurgsam2_endovis17_phase_a"]()
-    with pytest.raises(ConfigError, match="the same num_referring of clip and data, got 3 and 2"):
+    with pytest.raises(ConfigError, match="the same num_referring of task and data, got 3 and 2"):
         replace(recipe, data=replace(recipe.data, num_referring=2))  # type: ignore[call-arg]

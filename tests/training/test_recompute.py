@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from models.test_checkpoints import TOY
-from surgvos.data.clips import BatchShape, ClipBatch
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import ClipBatch
 from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.errors import ConfigError
-from surgvos.memory import MemoryPolicy, Pruned, Recent
+from surgvos.memory import Pruned, Recent
 from surgvos.models.sam2 import Sam2Model
 from surgvos.training.clip import ClipSettings, forward_clip
 from surgvos.training.prompts import PromptSettings
@@ -52,17 +53,17 @@ def toy(names: tuple[str, ...]) -> Sam2Model:
     return model
 
 
-def gradients(batch: ClipBatch, names: tuple[str, ...], policy: MemoryPolicy) -> tuple[dict[str, Tensor], int]:
+def gradients(batch: ClipBatch, names: tuple[str, ...], policy: Recent | Pruned) -> tuple[dict[str, Tensor], int]:
     model = toy(names)
-    settings = ClipSettings(prompts=PromptSettings(num_corrections=1))
+    settings = ClipSettings(memory=policy, prompts=PromptSettings(num_corrections=1))
     with counting_kept_bytes() as kept:
-        loss = forward_clip(model, batch, policy, settings, torch.Generator().manual_seed(1)).total
+        loss = forward_clip(model, batch, settings, torch.Generator().manual_seed(1)).total
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, kept[0]
 
 
 @pytest.mark.parametrize("policy", [Recent(), Pruned(recent=Recent(num_recent=2), num_pruned=1)], ids=["all", "pruned"])
-def test_gradients_are_the_same_and_less_is_kept(batch: ClipBatch, policy: MemoryPolicy) -> None:
+def test_gradients_are_the_same_and_less_is_kept(batch: ClipBatch, policy: Recent | Pruned) -> None:
     whole, num_bytes = gradients(batch, (), policy)
     again, num_bytes_again = gradients(batch, NAMES, policy)
     assert whole.keys() == again.keys()

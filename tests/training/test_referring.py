@@ -13,19 +13,19 @@ from torch import Tensor
 
 from models.test_text_model import TOY
 from surgvos.config.load import from_plain, to_plain
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.errors import ConfigError
-from surgvos.memory import Recent
 from surgvos.models.interface import EncodedMemory, ImageFeatures, MaskPrediction, PromptBatch, TextFeatures
 from surgvos.models.nano import ReferringNano, ReferringNanoConfig
 from surgvos.models.registry import load_model
 from surgvos.models.resurg import ResurgModel
 from surgvos.training import referring
-from surgvos.training.clip import ClipLosses
+from surgvos.training.config import Stage, TrainConfig
 from surgvos.training.losses import FrameLosses, LossSettings
 from surgvos.training.referring import ReferringSettings, forward_referring
-from surgvos.training.trainer import Stage, TrainConfig, train
+from surgvos.training.task import BatchLosses
+from surgvos.training.trainer import train
 from tiny_clip import tiny_clip_folder
 from training.tiny import TINY_NANO, tiny_run
 
@@ -40,16 +40,16 @@ def reading_run(steps: int, num_frames: int = 1) -> TrainConfig:
         model=READER,
         data=DATA,
         stages=(Stage(steps=steps, batch=shape),),
-        clip=ReferringSettings(losses=LossSettings(bce=1.0, absent=1.0, at_logits_resolution=True)),
+        task=ReferringSettings(losses=LossSettings(bce=1.0, absent=1.0, at_logits_resolution=True)),
     )
 
 
-def pass_through(num_frames: int, num_referring: int) -> tuple[ReferringNano, ClipLosses]:
+def pass_through(num_frames: int, num_referring: int) -> tuple[ReferringNano, BatchLosses]:
     torch.manual_seed(0)
     model = ReferringNano(READER).train()
     batch = DATA.open(BatchShape(num_frames=num_frames, image_hw=(64, 64), batch_size=2), seed=0)[0]
-    policy = tiny_run().memory
-    losses = forward_referring(model, batch, policy, ReferringSettings(num_referring=num_referring))
+    settings = ReferringSettings(memory=tiny_run().task.memory, num_referring=num_referring)
+    losses = forward_referring(model, batch, settings)
     losses.total.backward()
     return model, losses
 
@@ -104,7 +104,7 @@ def test_looking_sees_the_frames_before_and_what_it_predicts_last_is_remembered(
     monkeypatch.setattr(referring, "frame_losses", judging)
     batch = DATA.open(BatchShape(num_frames=5, image_hw=(64, 64), batch_size=1), seed=0)[0]
     with torch.no_grad():
-        forward_referring(model, batch, Recent(), ReferringSettings(num_referring=3))
+        forward_referring(model, batch, ReferringSettings(num_referring=3))
     frames = [features for features, _ in looks]
     assert len(frames) == 3
     for number, (_, previous) in enumerate(looks):
@@ -119,9 +119,9 @@ def test_clips_without_phrases_are_refused() -> None:
     model = ReferringNano(READER)
     batch = DATA.open(BatchShape(num_frames=1, image_hw=(64, 64), batch_size=2), seed=0)[0]
     with pytest.raises(ConfigError, match="with phrases"):
-        forward_referring(model, replace(batch, phrases=()), tiny_run().memory, ReferringSettings())
+        forward_referring(model, replace(batch, phrases=()), ReferringSettings())
     with pytest.raises(ConfigError, match="at least 2 frame"):
-        forward_referring(model, batch, tiny_run().memory, ReferringSettings(num_referring=2))
+        forward_referring(model, batch, ReferringSettings(num_referring=2))
 
 
 def test_a_reader_is_trained_on_weights_that_stay_as_they_are(tmp_path: Path) -> None:

@@ -14,15 +14,16 @@ from torch import nn
 
 from models.test_text_model import TOY
 from surgvos.config.presets import RECIPES
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.phrases import Phrase, write_phrases
 from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.io.masks import write_label_map
 from surgvos.models.checkpoints import load_checkpoint, save_model
 from surgvos.models.resurg import ResurgModel
 from surgvos.models.sam2 import Sam2Config, Sam2Model
+from surgvos.training.config import Stage, TrainConfig
 from surgvos.training.referring import ReferringSettings, forward_referring
-from surgvos.training.trainer import Stage, TrainConfig, train
+from surgvos.training.trainer import train
 from tiny_clip import tiny_clip_folder
 
 HW = (48, 64)
@@ -87,13 +88,13 @@ def miniature(name: str, root: Path, init_from: Path, stages: Sequence[Stage]) -
 @torch.no_grad()
 def loss_of(model: nn.Module, config: TrainConfig, shape: BatchShape) -> float:
     """Mean loss per object over the same clips for every model."""
-    assert isinstance(config.clip, ReferringSettings)
+    assert isinstance(config.task, ReferringSettings)
     source = config.data.open(shape, 99)
     found = [
-        forward_referring(model.eval(), source[i], config.memory, config.clip)  # type: ignore[arg-type]
+        forward_referring(model.eval(), source[i], config.task)  # type: ignore[arg-type]
         for i in range(4)
     ]
-    return sum(float(losses.total) / losses.num_objects for losses in found) / len(found)
+    return sum(float(losses.total) / losses.num_items for losses in found) / len(found)
 
 
 @pytest.fixture(scope="module")

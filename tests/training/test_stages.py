@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from surgvos.config.load import from_plain, to_plain
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.errors import ConfigError
 from surgvos.training.checkpoint import CheckpointFolder
-from surgvos.training.trainer import Stage, TrainConfig, Trainer, build_model, train
+from surgvos.training.config import Stage, TrainConfig
+from surgvos.training.networks import build_model
+from surgvos.training.trainer import Trainer, train
 from training.tiny import tiny_run
 
 SHORT = BatchShape(num_frames=1, image_hw=(64, 64), batch_size=2)

@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from surgvos.config.load import from_plain
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
 from surgvos.models.checkpoints import load_checkpoint, save_model
 from surgvos.training.checkpoint import CheckpointFolder
 from surgvos.training.clip import ClipModule
-from surgvos.training.trainer import TrainConfig, Trainer, Validation, build_model, train
+from surgvos.training.config import TrainConfig, Validation
+from surgvos.training.networks import build_model
+from surgvos.training.trainer import Trainer, train
 from training.tiny import tiny_run
 
 Lines = list[dict[str, Any]]
@@ -116,10 +118,10 @@ def test_validation_scores_the_same_clips_and_changes_nothing(whole_run: Path, t
     assert scores[0]["validation_loss"] != scores[1]["validation_loss"]
     model = load_checkpoint(tmp_path / "model.safetensors")
     source = config.data.open(batch, config.seed + 1)
-    module = ClipModule(model, config.memory, config.clip).eval()
+    module = ClipModule(model, config.task).eval()
     with torch.no_grad():
         losses = [module(source[index], None) for index in range(2)]
-    expected = sum(x.total.item() / x.num_objects for x in losses) / 2
+    expected = sum(x.total.item() / x.num_items for x in losses) / 2
     assert scores[1]["validation_loss"] == pytest.approx(expected, rel=1e-4)
     kept = [line for line in lines if "loss" in line]
     for line in kept:
@@ -171,7 +173,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, monkeypatch: pyt
             model.nothing_remembered.fill_(float("nan"))  # type: ignore[operator, union-attr]
         return model
 
-    monkeypatch.setattr("surgvos.training.trainer._initial_model", lambda config: broken(config.model))
+    monkeypatch.setattr("surgvos.training.trainer.initial_model", lambda config, init_from: broken(config))
     with pytest.raises(TrainingError, match=r"expected a finite loss, got nan in step \d; try a lower"):
         train(tiny_run(), tmp_path, device="cpu")
 

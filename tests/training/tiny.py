@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.memory import Recent
 from surgvos.models.nano import NanoConfig
 from surgvos.training.clip import ClipSettings
+from surgvos.training.config import Stage, TrainConfig
 from surgvos.training.losses import LossSettings
 from surgvos.training.optim import OptimiserSettings
 from surgvos.training.prompts import PromptSettings
-from surgvos.training.trainer import Stage, TrainConfig
 
 TINY_NANO = NanoConfig(
     widths=(16, 16, 16, 16),
@@ -34,8 +34,8 @@ def tiny_run(steps: int = 6, num_workers: int = 0) -> TrainConfig:
             Stage(steps=first, batch=BatchShape(num_frames=2, image_hw=(64, 64), batch_size=2)),
             Stage(steps=second, batch=BatchShape(num_frames=3, image_hw=(64, 64), batch_size=1)),
         ),
-        memory=Recent(num_recent=1, max_pointers=0),
-        clip=ClipSettings(
+        task=ClipSettings(
+            memory=Recent(num_recent=1, max_pointers=0),
             prompts=PromptSettings(num_corrections=1),
             losses=LossSettings(bce=1.0, at_logits_resolution=True),
             detach_memory_masks=True,

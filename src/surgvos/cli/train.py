@@ -11,7 +11,10 @@ import typer
 from surgvos.errors import ConfigError
 
 if TYPE_CHECKING:
-    from surgvos.training.trainer import TrainConfig
+    from surgvos.training.config import TrainConfig
+
+_SCORES = {"tracked_iou": "IoU"}
+"""Scores that the progress bar shows, and what it calls them."""
 
 
 def train(
@@ -45,7 +48,7 @@ def resolve(recipe: str, assignments: list[str]) -> TrainConfig:
     """
     from surgvos.config.load import apply_overrides, load_file
     from surgvos.config.presets import RECIPES
-    from surgvos.training.trainer import TrainConfig
+    from surgvos.training.config import TrainConfig
 
     if recipe in RECIPES:
         config = RECIPES[recipe]()
@@ -55,6 +58,12 @@ def resolve(recipe: str, assignments: list[str]) -> TrainConfig:
         nearest = difflib.get_close_matches(recipe, RECIPES, n=1, cutoff=0.0)[0]
         raise ConfigError(f"expected a recipe or a YAML file, got {recipe!r}; try {nearest!r}")
     return apply_overrides(config, assignments)
+
+
+def _scores(values: dict[str, float], beginning: str = "") -> str:
+    """Scores of a step in the words of the progress bar."""
+    found = {f"{beginning}{key}": f"{beginning}{name}".replace("_", " ") for key, name in _SCORES.items()}
+    return "".join(f"  {name} {values[key]:.3f}" for key, name in found.items() if key in values)
 
 
 class _Progress:
@@ -73,10 +82,9 @@ class _Progress:
     def show(self, step: int, values: dict[str, float]) -> None:
         """Show the numbers of a step."""
         if "loss" in values:
-            self._training = f"loss {values['loss']:.3f}  IoU {values['tracked_iou']:.3f}"
-            self._training += f"  {values['seconds_per_step']:.2f} s/step"
-        if "validation_tracked_iou" in values:
-            self._validation = f"  validation IoU {values['validation_tracked_iou']:.3f}"
+            self._training = f"loss {values['loss']:.3f}{_scores(values)}  {values['seconds_per_step']:.2f} s/step"
+        if "validation_loss" in values:
+            self._validation = _scores(values, "validation_")
         self._progress.update(self._task, completed=step, description=self._training + self._validation)
 
     def __enter__(self) -> _Progress:

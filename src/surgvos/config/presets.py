@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from surgvos.data.clips import BatchShape
+from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
@@ -17,12 +17,12 @@ from surgvos.models.nano import NanoConfig, ReferringNanoConfig
 from surgvos.models.resurg import resurg_small
 from surgvos.models.sam2 import small
 from surgvos.training.clip import ClipSettings
+from surgvos.training.config import Stage, TrainConfig
 from surgvos.training.losses import LossSettings
 from surgvos.training.noise import MaskNoise
 from surgvos.training.optim import OptimiserSettings, Rate
 from surgvos.training.prompts import PromptSettings
 from surgvos.training.referring import ReferringSettings
-from surgvos.training.trainer import Stage, TrainConfig
 
 
 def _stage(steps: int, num_frames: int, image_hw: tuple[int, int], batch_size: int) -> Stage:
@@ -39,8 +39,8 @@ def nano_clips() -> TrainConfig:
             _stage(900, 6, (192, 240), 3),
             _stage(600, 4, (256, 320), 2),
         ),
-        memory=Recent(num_recent=1, max_pointers=0),
-        clip=ClipSettings(
+        task=ClipSettings(
+            memory=Recent(num_recent=1, max_pointers=0),
             prompts=PromptSettings(point_probability=0.65, box_probability=0.3, num_corrections=1),
             losses=LossSettings(focal=10.0, bce=2.0, iou=0.5, presence=0.5, absent=2.0, at_logits_resolution=True),
             memory_noise=MaskNoise(),
@@ -62,14 +62,14 @@ def nano_clips() -> TrainConfig:
 def nano_refine() -> TrainConfig:
     """The second half of the box model's training: ``nano_clips`` goes on with more clicks and more operations."""
     clips = nano_clips()
-    assert isinstance(clips.clip, ClipSettings)
+    assert isinstance(clips.task, ClipSettings)
     return replace(
         clips,
         init_from="runs/nano_clips/model.safetensors",
         data=SyntheticClipsConfig(scene=SceneConfig(surgical_share=0.75), max_objects=2),
         stages=(_stage(900, 3, (192, 240), 6), _stage(400, 4, (256, 320), 2)),
-        clip=replace(
-            clips.clip, prompts=PromptSettings(point_probability=0.75, box_probability=0.25, num_corrections=1)
+        task=replace(
+            clips.task, prompts=PromptSettings(point_probability=0.75, box_probability=0.25, num_corrections=1)
         ),
         optimiser=replace(clips.optimiser, learning_rate=1.2e-3, warmup_steps=50),
         seed=1,
@@ -79,13 +79,13 @@ def nano_refine() -> TrainConfig:
 def nano_images() -> TrainConfig:
     """The box model learns outlines: clicks and boxes in single images, after ``nano_refine``."""
     clips = nano_clips()
-    assert isinstance(clips.clip, ClipSettings)
+    assert isinstance(clips.task, ClipSettings)
     return replace(
         clips,
         init_from="runs/nano_refine/model.safetensors",
         data=SyntheticClipsConfig(scene=SceneConfig(surgical_share=0.75), max_objects=4),
         stages=(_stage(2400, 1, (192, 240), 10), _stage(400, 1, (256, 320), 6)),
-        clip=replace(clips.clip, prompts=PromptSettings(box_probability=0.4, num_corrections=1)),
+        task=replace(clips.task, prompts=PromptSettings(box_probability=0.4, num_corrections=1)),
         optimiser=replace(clips.optimiser, learning_rate=1.2e-3, warmup_steps=50),
         seed=2,
     )
@@ -110,6 +110,7 @@ def nano_finish() -> TrainConfig:
 def nano_phrases() -> TrainConfig:
     """The box model learns to read: phrases in single images, and all that it knew stays as it was."""
     finish = nano_finish()
+    assert isinstance(finish.task, ClipSettings)
     return replace(
         finish,
         model=ReferringNanoConfig(),
@@ -125,7 +126,7 @@ def nano_phrases() -> TrainConfig:
         ),
         data=SyntheticPhrasesConfig(),
         stages=(_stage(6000, 1, (192, 240), 12),),
-        clip=ReferringSettings(losses=replace(finish.clip.losses, presence=1.0)),
+        task=ReferringSettings(memory=finish.task.memory, losses=replace(finish.task.losses, presence=1.0)),
         optimiser=replace(finish.optimiser, learning_rate=8e-4, warmup_steps=200),
         seed=4,
     )
@@ -152,7 +153,7 @@ def sam2_finetune() -> TrainConfig:
         model=small(image_size=512),
         data=VosFolderConfig(root="data"),
         stages=(_stage(12300, 8, (512, 512), 4),),
-        clip=ClipSettings(prompts=PromptSettings(num_corrections=7)),
+        task=ClipSettings(prompts=PromptSettings(num_corrections=7)),
         optimiser=OptimiserSettings(learning_rate=5e-5, image_encoder_rate=5e-5, layer_decay=0.9),
         init_from="sam2.1-hiera-small",
         num_workers=8,
@@ -263,8 +264,7 @@ def _referring_phase_a(*, root: str, object_ids: tuple[int, ...], steps_per_roun
             Stage(steps=num_frozen, batch=looking, freeze=_GIVEN_TO_RESURGSAM2),
             Stage(steps=num_steps - num_frozen, batch=looking),
         ),
-        memory=Recent(),
-        clip=ReferringSettings(num_referring=_NUM_REFERRING),
+        task=ReferringSettings(num_referring=_NUM_REFERRING),
         optimiser=OptimiserSettings(
             learning_rate=5e-5,
             image_encoder_rate=5e-5,

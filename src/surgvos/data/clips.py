@@ -1,4 +1,4 @@
-"""What training consumes: short clips with the masks of a few objects, many clips to a batch.
+"""Short clips with the masks of a few objects, many clips to a batch.
 
 Letters in shapes: ``T`` frames, ``N`` clips, ``B`` objects of all clips, ``O`` objects of one clip.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from surgvos.errors import ConfigError, InputError
+from surgvos.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,46 +70,6 @@ class ClipBatch:
         """The same batch in page-locked memory, from where it is copied sooner; data loaders call it."""
         images, masks, object_image = (x.pin_memory() for x in (self.images, self.masks, self.object_image))
         return ClipBatch(images, masks, object_image, self.phrases)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchShape:
-    """What every batch of a source looks like.
-
-    Attributes:
-        num_frames: Frames of a clip.
-        image_hw: Size of the images.
-        batch_size: Clips of a batch.
-    """
-
-    num_frames: int
-    image_hw: tuple[int, int]
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.batch_size < 1 or min(self.image_hw) < 32:
-            raise ConfigError(
-                "expected num_frames >= 1, batch_size >= 1 and images of at least 32x32 pixels, got "
-                f"{self.num_frames}, {self.batch_size} and {self.image_hw[1]}x{self.image_hw[0]}"
-            )
-
-
-class ClipSource(Protocol):
-    """An endless row of batches, each a pure function of its index.
-
-    That is all that a run needs to go on exactly where it stopped: it asks for the next index. It also lets any
-    number of workers and machines share a source, each asking for indices of its own.
-    """
-
-    def __getitem__(self, index: int) -> ClipBatch: ...
-
-
-class ClipSourceConfig(Protocol):
-    """Where clips come from: a frozen dataclass that opens its source."""
-
-    def open(self, shape: BatchShape, seed: int, num_streams: int = 1) -> ClipSource:
-        """Make the source of batches of this shape; ``num_streams`` workers will ask it for indices in turn."""
-        ...
 
 
 def collate_clips(clips: Sequence[Clip]) -> ClipBatch:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from surgvos.data.clips import BatchShape, Clip, ClipBatch, choose_objects, collate_clips, masks_of
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import Clip, ClipBatch, choose_objects, collate_clips, masks_of
 from surgvos.data.synthetic import SceneConfig, SyntheticClip, generate_clip
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
@@ -71,7 +72,7 @@ class SyntheticClipsConfig:
 
 
 class SyntheticClips:
-    """A `ClipSource` over `generate_clip`.
+    """A `BatchSource` over `generate_clip`.
 
     Which clip is served where, and how it is varied, is a function of the seed and the batch's index. The pool
     slides on by one clip every `reuse` servings; the clips themselves are only cached.

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from surgvos.data.clips import BatchShape, Clip, ClipBatch, collate_clips, masks_of
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import Clip, ClipBatch, collate_clips, masks_of
 from surgvos.data.phrases import mirrored
 from surgvos.data.synthetic import SceneConfig, SyntheticClip, SyntheticObject, generate_clip
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
@@ -65,7 +66,7 @@ class SyntheticPhrasesConfig:
 
 
 class SyntheticPhrases:
-    """A `ClipSource` with phrases, a function of the seed and the batch's index alone."""
+    """A `BatchSource` with phrases, a function of the seed and the batch's index alone."""
 
     def __init__(self, config: SyntheticPhrasesConfig, shape: BatchShape, seed: int, num_streams: int) -> None:
         self.config, self.shape, self.seed, self.num_streams = config, shape, seed, num_streams

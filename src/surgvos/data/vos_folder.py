@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surgvos.data.clips import BatchShape, Clip, ClipBatch, choose_objects, collate_clips, masks_of
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import Clip, ClipBatch, choose_objects, collate_clips, masks_of
 from surgvos.data.transforms import Augmentation, augment
 from surgvos.errors import ConfigError, InputError
 from surgvos.io.image_folder import list_images, read_image
@@ -61,7 +62,7 @@ class Video:
 
 
 class VosFolder:
-    """A `ClipSource` over annotated videos: a random video, a random start, consecutive annotated frames.
+    """A `BatchSource` over annotated videos: a random video, a random start, consecutive annotated frames.
 
     Each video is drawn as often as it has starts. Where a clip runs over the end of its video it turns back, so
     that short videos serve too.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surgvos.data.clips import BatchShape, Clip, choose_objects, masks_of
+from surgvos.data.batches import BatchShape
+from surgvos.data.clips import Clip, choose_objects, masks_of
 from surgvos.data.phrases import PHRASES, Phrase, mirrored, read_phrases
 from surgvos.data.transforms import Augmentation, augment
 from surgvos.data.vos_folder import Video, VosFolder, VosFolderConfig
@@ -51,7 +52,7 @@ class VosPhrasesConfig(VosFolderConfig):
 
 
 class VosPhrases(VosFolder):
-    """A `ClipSource` with phrases: objects are looked for first, and followed in the frames after that.
+    """A `BatchSource` with phrases: objects are looked for first, and followed in the frames after that.
 
     A stretch of consecutive frames is taken, in a share of the draws backward. Phrases hold and objects are visible in
     the frame with which looking ends; the other frames in which they are looked for come from before it, in any

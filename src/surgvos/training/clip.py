@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgvos.data.clips import ClipBatch
-from surgvos.memory import MemoryBank, MemoryPolicy, MemoryQuery
+from surgvos.memory import Diverse, MemoryBank, MemoryQuery, Pruned, Recent
 from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, VideoModel
 from surgvos.tracking.features import normalize_images
 from surgvos.tracking.step import encode_entries, track_objects
@@ -27,6 +27,7 @@ from surgvos.training.prompts import (
     mask_prompts,
     no_prompts,
 )
+from surgvos.training.task import BatchLosses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class ClipSettings:
     """How a clip is gone through.
 
     Attributes:
+        memory: What is remembered and read.
         prompts: How the user is played.
         losses: What is asked of each answer.
         memory_noise: Flaws of masks on their way into memory; None leaves them as they are.
@@ -42,6 +44,7 @@ class ClipSettings:
         encode_together: Encode all frames in one batch; one by one takes less memory.
     """
 
+    memory: Recent | Pruned | Diverse = field(default_factory=Recent)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     losses: LossSettings = field(default_factory=LossSettings)
     memory_noise: MaskNoise | None = None
@@ -49,38 +52,17 @@ class ClipSettings:
     detach_memory_masks: bool = False
     encode_together: bool = True
 
-    def module(self, model: nn.Module, policy: MemoryPolicy) -> ClipModule:
-        """What a trainer runs on each batch."""
-        return ClipModule(model, policy, self)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClipLosses:
-    """Losses of a batch of clips, summed over frames, answers and objects; and how well it went.
-
-    Attributes:
-        total: ``()`` the weighted sum.
-        parts: Weighted parts of the total by name, without gradient.
-        num_objects: How many objects were followed.
-        tracked_iou: ``()`` mean IoU of visible objects in frames without prompts, or after the last click in single
-            images; nan where there are none.
-        presence_accuracy: ``()`` share of right presences in the same frames; nan where there are none.
-    """
-
-    total: Tensor
-    parts: dict[str, Tensor]
-    num_objects: int
-    tracked_iou: Tensor
-    presence_accuracy: Tensor
+    def module(self, model: nn.Module) -> ClipModule:
+        """See `Task`."""
+        return ClipModule(model, self)
 
 
 def forward_clip(
     model: VideoModel,
     batch: ClipBatch,
-    policy: MemoryPolicy,
     settings: ClipSettings,
     generator: torch.Generator | None,
-) -> ClipLosses:
+) -> BatchLosses:
     """Prompt a batch of clips, follow their objects, and add up the losses.
 
     Prompted frames come first, the others follow in order. An object that no prompt ever showed is to be judged
@@ -89,7 +71,6 @@ def forward_clip(
     Args:
         model: In training mode, or in evaluation mode for scores.
         batch: On the model's device.
-        policy: What is remembered and read.
         settings: How it is done.
         generator: On the CPU; the draws are the same on every device. None draws nothing and scores as published:
             a mask in the first frame, or in single images clicks at the centres of errors.
@@ -98,7 +79,7 @@ def forward_clip(
         plan = evaluation_plan(batch.num_frames)
     else:
         plan = draw_plan(batch.num_frames, settings.prompts, generator)
-    return _ClipRun(model, batch, policy, settings, plan, generator).run()
+    return _ClipRun(model, batch, settings, plan, generator).run()
 
 
 class _ClipRun:
@@ -108,12 +89,11 @@ class _ClipRun:
         self,
         model: VideoModel,
         batch: ClipBatch,
-        policy: MemoryPolicy,
         settings: ClipSettings,
         plan: PromptPlan,
         generator: torch.Generator | None,
     ) -> None:
-        self.model, self.batch, self.policy = model, batch, policy
+        self.model, self.batch, self.policy = model, batch, settings.memory
         self.settings, self.plan, self.generator = settings, plan, generator
         shown = batch.visible[list(plan.initial_frames)].any(dim=0)
         self.masks = batch.masks & shown[None, :, None, None]
@@ -121,7 +101,7 @@ class _ClipRun:
         self.answers: list[FrameLosses] = []
         self.scored: list[tuple[MaskPrediction, Tensor]] = []
 
-    def run(self) -> ClipLosses:
+    def run(self) -> BatchLosses:
         encoded = self._encode_all() if self.settings.encode_together else None
         later = [t for t in range(self.batch.num_frames) if t not in self.plan.initial_frames]
         for t in (*self.plan.initial_frames, *later):
@@ -202,7 +182,7 @@ def sum_losses(
     settings: LossSettings,
     num_objects: int,
     scored: Sequence[tuple[MaskPrediction, Tensor]],
-) -> ClipLosses:
+) -> BatchLosses:
     """Add up what was asked of a batch of clips.
 
     Args:
@@ -215,32 +195,33 @@ def sum_losses(
     iou = settings.iou * torch.stack([answer.iou for answer in answers]).sum()
     presence = settings.presence * torch.stack([answer.presence for answer in answers]).sum()
     parts = {"mask": mask.detach(), "iou": iou.detach(), "presence": presence.detach()}
-    tracked_iou, accuracy = _scores(scored, mask.device)
-    return ClipLosses(mask + iou + presence, parts, num_objects, tracked_iou, accuracy)
+    return BatchLosses(mask + iou + presence, parts, num_objects, _scores(scored, mask.device))
 
 
-def _scores(scored: Sequence[tuple[MaskPrediction, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
+def _scores(scored: Sequence[tuple[MaskPrediction, Tensor]], device: torch.device) -> dict[str, Tensor]:
+    """Mean IoU of visible objects in frames without prompts, or after the last click in single images, and the share
+    of right presences in the same frames; nan where there are none.
+    """
     if not scored:
         nan = torch.tensor(float("nan"), device=device)
-        return nan, nan
+        return {"tracked_iou": nan, "presence_accuracy": nan}
     logits = torch.cat([answer.logits.detach() for answer, _ in scored])
     presence = torch.cat([answer.presence_logits.detach() for answer, _ in scored])
     masks = torch.cat([truth for _, truth in scored])
     visible = masks.flatten(1).any(dim=1)
     targets = torch.nn.functional.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="area")
     iou = true_iou(logits, targets)[:, 0][visible].mean()
-    return iou, ((presence > 0) == visible).float().mean()
+    return {"tracked_iou": iou, "presence_accuracy": ((presence > 0) == visible).float().mean()}
 
 
 class ClipModule(nn.Module):
     """`forward_clip` as a module, so that wrappers of modules (data parallel, autocast) enclose all of it."""
 
-    def __init__(self, model: nn.Module, policy: MemoryPolicy, settings: ClipSettings) -> None:
+    def __init__(self, model: nn.Module, settings: ClipSettings) -> None:
         super().__init__()
         self.model = model
-        self.policy = policy
         self.settings = settings
 
-    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> ClipLosses:
+    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> BatchLosses:
         """Go through a batch; see `forward_clip`."""
-        return forward_clip(self.model, batch, self.policy, self.settings, generator)  # type: ignore[arg-type]
+        return forward_clip(self.model, batch, self.settings, generator)  # type: ignore[arg-type]

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from surgvos.data.clips import ClipBatch
 from surgvos.errors import ConfigError
-from surgvos.memory import MemoryBank, MemoryPolicy, MemoryQuery
+from surgvos.memory import Diverse, MemoryBank, MemoryQuery, Pruned, Recent
 from surgvos.models.interface import ImageFeatures, MaskPrediction, PromptBatch, ReferringModel
 from surgvos.tracking.features import normalize_images
 from surgvos.tracking.step import encode_entries, track_objects
-from surgvos.training.clip import ClipLosses, sum_losses
+from surgvos.training.clip import sum_losses
 from surgvos.training.losses import FrameLosses, LossSettings, frame_losses
+from surgvos.training.task import BatchLosses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +26,13 @@ class ReferringSettings:
     frames, and follow through 0 or 7 more.
 
     Attributes:
+        memory: What is remembered and read while following.
         num_referring: Frames at the start in which objects are looked for by phrase, each with those before it in
             view. The mask of the last one is what is remembered; the frames after it are followed.
         losses: What is asked of each answer.
     """
 
+    memory: Recent | Pruned | Diverse = field(default_factory=Recent)
     num_referring: int = 1
     losses: LossSettings = field(default_factory=LossSettings)
 
@@ -37,32 +40,29 @@ class ReferringSettings:
         if self.num_referring < 1:
             raise ConfigError(f"expected num_referring >= 1, got {self.num_referring}")
 
-    def module(self, model: nn.Module, policy: MemoryPolicy) -> ReferringModule:
-        """What a trainer runs on each batch."""
-        return ReferringModule(model, policy, self)
+    def module(self, model: nn.Module) -> ReferringModule:
+        """See `Task`."""
+        return ReferringModule(model, self)
 
 
 class ReferringModule(nn.Module):
     """`forward_referring` as a module, so that wrappers of modules enclose all of it."""
 
-    def __init__(self, model: nn.Module, policy: MemoryPolicy, settings: ReferringSettings) -> None:
+    def __init__(self, model: nn.Module, settings: ReferringSettings) -> None:
         super().__init__()
-        self.model, self.policy, self.settings = model, policy, settings
+        self.model, self.settings = model, settings
 
-    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> ClipLosses:
+    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> BatchLosses:
         """Go through a batch; nothing is drawn."""
-        return forward_referring(self.model, batch, self.policy, self.settings)  # type: ignore[arg-type]
+        return forward_referring(self.model, batch, self.settings)  # type: ignore[arg-type]
 
 
-def forward_referring(
-    model: ReferringModel, batch: ClipBatch, policy: MemoryPolicy, settings: ReferringSettings
-) -> ClipLosses:
+def forward_referring(model: ReferringModel, batch: ClipBatch, settings: ReferringSettings) -> BatchLosses:
     """Look for the phrases of a batch of clips, follow what was found, and add up the losses.
 
     Args:
         model: In training mode, or in evaluation mode for scores.
         batch: With phrases, on the model's device.
-        policy: What is remembered and read while following.
         settings: How it is done.
 
     Raises:
@@ -73,6 +73,7 @@ def forward_referring(
             f"expected clips with phrases and at least {settings.num_referring} frame(s), got "
             f"{len(batch.phrases)} phrases and {batch.num_frames} frame(s)"
         )
+    policy = settings.memory
     text = model.encode_text(batch.phrases)
     answers: list[FrameLosses] = []
     scored: list[tuple[MaskPrediction, Tensor]] = []

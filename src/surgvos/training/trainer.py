@@ -5,165 +5,39 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from surgvos.config.load import to_plain
-from surgvos.data.clips import BatchShape, ClipBatch
+from surgvos.data.batches import Batch, BatchShape
 from surgvos.data.synthetic import use_one_thread
-from surgvos.data.synthetic_clips import SyntheticClipsConfig
-from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
-from surgvos.data.vos_folder import VosFolderConfig
-from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
-from surgvos.memory import Diverse, Pruned, Recent
 from surgvos.models.checkpoints import save_model
-from surgvos.models.families import FAMILIES
-from surgvos.models.nano import NanoConfig, ReferringNanoConfig
-from surgvos.models.registry import load_model
-from surgvos.models.resurg import ResurgConfig
-from surgvos.models.sam2 import Sam2Config
 from surgvos.training.checkpoint import CheckpointFolder
-from surgvos.training.clip import ClipLosses, ClipSettings
+from surgvos.training.config import TrainConfig, Validation
 from surgvos.training.log import RunLog, write_run_file
+from surgvos.training.meter import Meter
+from surgvos.training.networks import build_model, initial_model
 from surgvos.training.optim import (
     AveragedWeights,
-    OptimiserSettings,
     build_optimiser,
     names_beginning,
     set_learning_rate,
     train_all_but,
 )
 from surgvos.training.recompute import recompute_activations
-from surgvos.training.referring import ReferringSettings
-
-AnyModel = NanoConfig | ReferringNanoConfig | Sam2Config | ResurgConfig
-AnyData = SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig | VosPhrasesConfig
 
 WEIGHTS_FILE = "model.safetensors"
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Part of a run.
-
-    Attributes:
-        steps: How many batches.
-        batch: Their shape.
-        other_batches: Further shapes; every step draws one of all of them, each with the same chance.
-        freeze: Beginnings of the names of parameters that are not trained in this part, beside those of
-            `TrainConfig.freeze`. Nothing is known of them when they join: their averages of gradients start then.
-    """
-
-    steps: int
-    batch: BatchShape
-    other_batches: tuple[BatchShape, ...] = ()
-    freeze: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"expected steps >= 1, got {self.steps}")
-
-    def shape_of(self, step: int, seed: int) -> BatchShape:
-        """The shape of the batch of a step of the run; it depends on nothing else, so that a run can be resumed."""
-        shapes = (self.batch, *self.other_batches)
-        return shapes[int(np.random.default_rng((seed, 6, step)).integers(len(shapes)))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """Clips that are scored now and then, with the average of the weights where there is one.
-
-    Attributes:
-        data: Where they come from.
-        batch: Shape of the batches.
-        num_batches: How many are scored; the same ones each time.
-        every: Steps from one scoring to the next.
-    """
-
-    data: AnyData
-    batch: BatchShape
-    num_batches: int = 8
-    every: int = 500
-
-    def __post_init__(self) -> None:
-        if self.num_batches < 1 or self.every < 1:
-            raise ConfigError(f"expected num_batches >= 1 and every >= 1, got {self.num_batches} and {self.every}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """Everything that determines a run.
-
-    Attributes:
-        model: The network.
-        data: Where clips come from.
-        stages: Parts of the run, one after the other; the learning rate runs over all of them.
-        memory: What is remembered and read.
-        clip: How a clip is gone through.
-        optimiser: How weights move.
-        validation: What is scored now and then; None scores nothing.
-        init_from: Name or file of weights to start from; None starts from random ones.
-        freeze: Beginnings of the names of parameters that are not trained, such as ``image_encoder`` and
-            ``sam_prompt_encoder``; no gradient is computed where none is needed.
-        recompute: Names of modules whose activations are computed again in the backward pass instead of being kept,
-            such as ``image_encoder.trunk.blocks`` and ``memory_attention``; see `recompute_activations`.
-        average_decay: Decay of the running average of weights, which is what is saved in the end; None saves the
-            last weights.
-        precision: Of matrix products.
-        seed: Of everything drawn.
-        num_workers: Processes that prepare batches; 0 prepares them in between.
-        num_threads: Threads of the CPU; None leaves them as they are.
-        checkpoint_every: Steps from one checkpoint to the next.
-        log_every: Steps from one line of the log to the next.
-    """
-
-    model: AnyModel
-    data: AnyData
-    stages: tuple[Stage, ...]
-    memory: Recent | Pruned | Diverse = field(default_factory=Recent)
-    clip: ClipSettings | ReferringSettings = field(default_factory=ClipSettings)
-    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
-    validation: Validation | None = None
-    init_from: str | None = None
-    freeze: tuple[str, ...] = ()
-    recompute: tuple[str, ...] = ()
-    average_decay: float | None = None
-    precision: Literal["fp32", "bf16"] = "bf16"
-    seed: int = 0
-    num_workers: int = 1
-    num_threads: int | None = None
-    checkpoint_every: int = 500
-    log_every: int = 20
-
-    def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError("expected at least one stage, got none")
-        if self.checkpoint_every < 1 or self.log_every < 1 or self.num_workers < 0:
-            raise ConfigError("expected checkpoint_every >= 1, log_every >= 1 and num_workers >= 0")
-        if self.average_decay is not None and not 0 < self.average_decay < 1:
-            raise ConfigError(f"expected average_decay between 0 and 1, got {self.average_decay}")
-        if isinstance(self.data, VosPhrasesConfig) and isinstance(self.clip, ReferringSettings):
-            wanted, given = self.clip.num_referring, self.data.num_referring
-            if wanted != given:
-                raise ConfigError(f"expected the same num_referring of clip and data, got {wanted} and {given}")
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of all stages."""
-        return sum(stage.steps for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +96,6 @@ def train(
         return trainer.run(stop)
 
 
-def build_model(config: AnyModel) -> nn.Module:
-    """A model with random weights."""
-    family = next(family for family in FAMILIES.values() if family.config_class is type(config))
-    return family.model_class(config)
-
-
 class Trainer:
     """One run: model, optimiser, average and the steps done."""
 
@@ -240,7 +108,7 @@ class Trainer:
         report: Report | None,
     ) -> None:
         from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs
+        from accelerate.utils import DistributedDataParallelKwargs, gather_object
 
         self.config, self.out, self.checkpoints, self.report = config, out, checkpoints, report
         # Which parts of a model are used depends on the prompts drawn. Autocast is ours, because an Accelerator
@@ -248,13 +116,15 @@ class Trainer:
         parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", kwargs_handlers=[parallel])
         torch.manual_seed(config.seed)
-        self.model = _initial_model(config).to(memory_format=torch.channels_last).to(self.accelerator.device)
+        model = initial_model(config.model, config.init_from)
+        self.model = model.to(memory_format=torch.channels_last).to(self.accelerator.device)
         self._frozen = [names_beginning(self.model, config.freeze + stage.freeze) for stage in config.stages]
         for frozen in (*self._frozen, names_beginning(self.model, config.freeze)):
             train_all_but(self.model, frozen)
         recompute_activations(self.model, config.recompute)
-        module = config.clip.module(self.model, config.memory).train()
+        module = config.task.module(self.model).train()
         self.module, self.optimiser = self.accelerator.prepare(module, build_optimiser(self.model, config.optimiser))
+        self._gather = gather_object
         self.average = None
         if config.average_decay is not None:
             self.average = AveragedWeights(self.model, config.average_decay)
@@ -282,7 +152,7 @@ class Trainer:
         log = RunLog(self.out, self.step) if main else None
         if main:
             write_run_file(self.out / "run.json", self.config)
-        meter = Meter(self.accelerator.device)
+        meter = Meter()
         try:
             for batch in self._batches():
                 norm = self._train_step(batch, meter)
@@ -300,7 +170,7 @@ class Trainer:
                 log.close()
         return TrainResult(self.step, finished=True, weights=self._finish())
 
-    def _batches(self) -> Iterator[ClipBatch]:
+    def _batches(self) -> Iterator[Batch]:
         """The batches of all steps that are left, stage by stage."""
         start = 0
         for stage, frozen in zip(self.config.stages, self._frozen, strict=True):
@@ -312,7 +182,7 @@ class Trainer:
                 yield from self._mixed(shapes)
             start = stop
 
-    def _mixed(self, shapes: list[BatchShape]) -> Iterator[ClipBatch]:
+    def _mixed(self, shapes: list[BatchShape]) -> Iterator[Batch]:
         """The batches of the next steps, given their shapes; each shape has a loader of its own."""
         steps: dict[BatchShape, list[int]] = {}
         for step, shape in enumerate(shapes, start=self.step):
@@ -321,12 +191,12 @@ class Trainer:
         for shape in shapes:
             yield next(loaders[shape])
 
-    def _loader(self, shape: BatchShape, steps: Sequence[int]) -> Iterator[ClipBatch]:
+    def _loader(self, shape: BatchShape, steps: Sequence[int]) -> Iterator[Batch]:
         config, ranks = self.config, self.accelerator.num_processes
         source = config.data.open(shape, config.seed, ranks * max(config.num_workers, 1))
         # A forked worker waits for ever for threads that OpenCV had in this process.
         use_one_thread()
-        loader: DataLoader[ClipBatch] = DataLoader(
+        loader: DataLoader[Batch] = DataLoader(
             source,  # type: ignore[arg-type]  # a loader asks only for items
             batch_size=None,
             sampler=[step * ranks + self.accelerator.process_index for step in steps],
@@ -337,7 +207,7 @@ class Trainer:
         )
         return iter(loader)
 
-    def _train_step(self, batch: ClipBatch, meter: Meter) -> Tensor:
+    def _train_step(self, batch: Batch, meter: Meter) -> Tensor:
         """One step; returns the norm of the gradient."""
         config = self.config
         set_learning_rate(self.optimiser, self.step, config.num_steps, config.optimiser)
@@ -348,7 +218,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         with self._autocast():
             losses = self.module(batch.to(self.accelerator.device), generator)
-        loss = losses.total / self._mean_objects(losses.num_objects)
+        loss = losses.total / self._mean_items(losses.num_items)
         if not math.isfinite(loss.item()):
             raise TrainingError(
                 f"expected a finite loss, got {loss.item()} in step {self.step + 1}; try a lower "
@@ -370,28 +240,30 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, log: RunLog | None, validation: Validation) -> None:
-        """Score the same clips as ever; each process takes its share of them."""
-        # A seed of its own: a synthetic source then gives clips that are not trained on.
+        """Score the same batches as ever; each process takes its share of them."""
+        # A seed of its own: a synthetic source then gives batches that are not trained on.
         source = validation.data.open(validation.batch, self.config.seed + 1)
         weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         if self.average is not None:
             self.model.load_state_dict(self.average.values())
-        module = self.config.clip.module(self.model, self.config.memory).eval()
-        meter = Meter(self.accelerator.device)
+        module = self.config.task.module(self.model).eval()
+        meter = Meter()
         for index in range(self.accelerator.process_index, validation.num_batches, self.accelerator.num_processes):
+            # A model may draw within itself; it then draws the same each time.
+            torch.manual_seed(index)
             with self._autocast():
                 meter.add(module(source[index].to(self.accelerator.device), None))
         self.model.load_state_dict(weights)
         self.model.train()
-        values = meter.read(lambda x: self.accelerator.reduce(x, reduction="sum"))
+        values = meter.read(self._gather)
         self._write(log, {f"validation_{name}": value for name, value in values.items()})
 
-    def _mean_objects(self, num_objects: int) -> Tensor:
-        count = torch.tensor(float(num_objects), device=self.accelerator.device)
+    def _mean_items(self, num_items: int) -> Tensor:
+        count = torch.tensor(float(num_items), device=self.accelerator.device)
         return self.accelerator.reduce(count, reduction="mean")
 
     def _log(self, log: RunLog | None, meter: Meter, norm: Tensor) -> None:
-        values = meter.read(lambda x: self.accelerator.reduce(x, reduction="sum"))
+        values = meter.read(self._gather)
         values["gradient_norm"] = float(norm)
         values["learning_rate"] = max(group["lr"] for group in self.optimiser.param_groups)
         self._write(log, values)
@@ -431,63 +303,6 @@ class Trainer:
             save_model(path, model)
         self.accelerator.wait_for_everyone()
         return path
-
-
-_LOSSES = ("mask", "iou", "presence")
-_MEASURED = (*_LOSSES, "tracked_iou", "presence_accuracy")
-
-
-class Meter:
-    """Sums of losses and scores since they were last read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._restart()
-
-    def add(self, losses: ClipLosses) -> None:
-        """Take in a step."""
-        parts = [losses.parts[name] / losses.num_objects for name in _LOSSES]
-        values = torch.stack([*parts, losses.tracked_iou, losses.presence_accuracy]).float()
-        known = values.isfinite()
-        self._sums += torch.stack((values.where(known, 0.0), known.float()))
-        self._num_steps += 1
-
-    def read(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Means since the last reading over all processes, and seconds per step; then start again."""
-        totals, counts = reduce(self._sums).tolist()
-        means = {
-            name: total / count if count else math.nan
-            for name, total, count in zip(_MEASURED, totals, counts, strict=True)
-        }
-        means["loss"] = sum(means[name] for name in _LOSSES)
-        means["seconds_per_step"] = (time.perf_counter() - self._started) / max(self._num_steps, 1)
-        self._restart()
-        return means
-
-    def _restart(self) -> None:
-        self._sums = torch.zeros(2, len(_MEASURED), device=self._device)  # totals, and how many made them
-        self._num_steps = 0
-        self._started = time.perf_counter()
-
-
-def _initial_model(config: TrainConfig) -> nn.Module:
-    model = build_model(config.model)
-    if config.init_from is None:
-        return model
-    found = load_model(config.init_from, device="cpu", dtype="fp32")
-    assert isinstance(found, nn.Module)
-    # What a model adds to the kind that it builds on starts at random: nano weights for one that also reads phrases.
-    builds_on = isinstance(model, type(found)) and type(model) is not type(found)
-    try:
-        left = model.load_state_dict(found.state_dict(), strict=not builds_on)
-        if left.unexpected_keys:
-            raise RuntimeError
-    except RuntimeError:
-        raise CheckpointError(
-            f"expected weights of the configured model in init_from, got {config.init_from}, which is of another "
-            "size or kind"
-        ) from None
-    return model
 
 
 def _start_worker(worker: int) -> None:
