@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from surgvos.data.batches import BatchShape
-from surgvos.data.clips import Clip, ClipBatch, collate_clips, masks_of
+from surgvos.data.clips import Clip, ClipBatch, collate_clips
 from surgvos.data.phrases import mirrored
-from surgvos.data.synthetic import SceneConfig, SyntheticClip, SyntheticObject, generate_clip
+from surgvos.data.synthetic import Part, SceneConfig, SyntheticClip, SyntheticObject, generate_clip
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
 
@@ -24,7 +25,7 @@ _COLOURS_ONLY = Augmentation(
     grey_probability=0.0,
 )
 _OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
-_ATTEMPTS = 20
+_PART_WORDS = {Part.JAWS: "tip", Part.WRIST: "wrist", Part.SHAFT: "shaft"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,22 +39,26 @@ class SyntheticPhrasesConfig:
         augmentation: How colours are varied each time a clip is served.
         num_phrases: Phrases of a clip for what is there, where it has as many objects.
         num_absent: Phrases of a clip for what is not there.
-        min_area_px: A smaller object in the first frame is not asked for.
+        part_share: Share of the phrases for an instrument that mean one of its parts.
+        min_area_share: What covers a smaller share of the first frame is not asked for.
         reuse: How often a clip is served, on average.
         pool_size: Clips among which each serving is drawn.
     """
 
-    scene: SceneConfig = field(default_factory=lambda: SceneConfig(surgical_share=1.0))
+    scene: SceneConfig = field(default_factory=lambda: SceneConfig(surgical_share=1.0, recognisable=0.75))
     augmentation: Augmentation = _COLOURS_ONLY
     num_phrases: int = 3
     num_absent: int = 1
-    min_area_px: int = 40
+    part_share: float = 0.2
+    min_area_share: float = 0.002
     reuse: int = 8
     pool_size: int = 192
 
     def __post_init__(self) -> None:
         if min(self.num_phrases, self.reuse) < 1 or self.num_absent < 0 or self.pool_size < 2:
             raise ConfigError("expected num_phrases and reuse >= 1, num_absent >= 0 and pool_size >= 2")
+        if not (0 <= self.part_share <= 1 and 0 <= self.min_area_share <= 1):
+            raise ConfigError("expected part_share and min_area_share in 0..1")
         varied = self.augmentation
         if varied.flip_probability or varied.reverse_probability or varied.max_rotation or varied.max_zoom > 1:
             raise ConfigError(
@@ -63,6 +68,20 @@ class SyntheticPhrasesConfig:
     def open(self, shape: BatchShape, seed: int, num_streams: int = 1) -> SyntheticPhrases:
         """Make the source of batches of this shape; see `SyntheticClipsConfig.open`."""
         return SyntheticPhrases(self, shape, seed, num_streams)
+
+
+class Asked(NamedTuple):
+    """A phrase and what it means.
+
+    Attributes:
+        phrase: What is said.
+        object_id: 0 where nothing is meant.
+        part: Which part of the object; None: all of it.
+    """
+
+    phrase: str
+    object_id: int = 0
+    part: Part | None = None
 
 
 class SyntheticPhrases:
@@ -96,26 +115,40 @@ class SyntheticPhrases:
         self._cache.move_to_end(key)
         return self._cache[key]
 
-    def _present(self, clip: SyntheticClip, rng: np.random.Generator) -> list[tuple[str, int]]:
-        """(phrase, object id) of some objects of the first frame, one phrase each."""
+    def _present(self, clip: SyntheticClip, rng: np.random.Generator) -> list[Asked]:
+        """Some objects of the first frame, one phrase each."""
         areas = np.bincount(clip.instances[0].ravel(), minlength=256)
-        told = [item for item in clip.objects if item.phrases and areas[item.id] >= self.config.min_area_px]
+        least_px = self.config.min_area_share * clip.instances[0].size
+        told = [item for item in clip.objects if item.phrases and areas[item.id] >= least_px]
         chosen = [told[i] for i in rng.permutation(len(told))[: self.config.num_phrases]]
-        return [(str(rng.choice(item.phrases)), item.id) for item in chosen]
+        return [self._say(clip, item, rng) for item in chosen]
 
-    def _absent(self, clip: SyntheticClip, other: SyntheticClip, rng: np.random.Generator) -> list[tuple[str, int]]:
-        """Phrases that hold for nothing in the clip, with the id of nothing."""
+    def _say(self, clip: SyntheticClip, item: SyntheticObject, rng: np.random.Generator) -> Asked:
+        phrase = str(rng.choice(item.phrases))
+        if item.kind != "instrument" or rng.random() >= self.config.part_share:
+            return Asked(phrase, item.id)
+        areas = np.bincount(clip.parts[0][clip.instances[0] == item.id], minlength=len(Part))
+        least_px = self.config.min_area_share * clip.parts[0].size
+        parts = [part for part in _PART_WORDS if areas[part] >= least_px]
+        if not parts:
+            return Asked(phrase, item.id)
+        part = parts[rng.integers(len(parts))]
+        return Asked(part_phrase(part, phrase), item.id, part)
+
+    def _absent(self, clip: SyntheticClip, other: SyntheticClip, rng: np.random.Generator) -> list[Asked]:
+        """Phrases that hold for nothing in the clip."""
         found = []
         for _ in range(self.config.num_absent):
             phrase = misplaced_phrase(clip, rng) if rng.random() < 0.4 else None
             phrase = phrase or foreign_phrase(clip, other, rng)
             if phrase is not None:
-                found.append((phrase, 0))
+                found.append(Asked(phrase))
         return found
 
-    def _vary(self, clip: SyntheticClip, asked: list[tuple[str, int]], rng: np.random.Generator) -> Clip:
-        frames, labels = clip.frames, clip.instances
-        phrases = [phrase for phrase, _ in asked]
+    def _vary(self, clip: SyntheticClip, asked: list[Asked], rng: np.random.Generator) -> Clip:
+        # One map for objects and parts, so that both go through the same augmentation.
+        frames, labels = clip.frames, clip.instances.astype(np.uint16) * len(Part) + clip.parts
+        phrases = [one.phrase for one in asked]
         if rng.random() < 0.5:
             frames, labels = frames[:, :, ::-1], labels[:, :, ::-1]
             phrases = [mirrored(phrase) for phrase in phrases]
@@ -126,17 +159,32 @@ class SyntheticPhrases:
             self.config.augmentation,
             rng,
         )
-        masks = masks_of(labels, [object_id for _, object_id in asked])
-        masks[:, [object_id == 0 for _, object_id in asked]] = False
+        masks = np.stack([_meant(labels, one) for one in asked], axis=1)
         return Clip(images, masks, tuple(phrases))
 
 
+def _meant(labels: np.ndarray, asked: Asked) -> np.ndarray:
+    objects, parts = np.divmod(labels, len(Part))
+    meant = (objects == asked.object_id) & (asked.object_id != 0)
+    return meant if asked.part is None else meant & (parts == asked.part)
+
+
+def part_phrase(part: Part, phrase: str) -> str:
+    """What to say for a part of what a phrase says; ``part`` is one that has a name."""
+    return f"the {_PART_WORDS[part]} of {phrase if phrase.startswith('the ') else f'the {phrase}'}"
+
+
 def foreign_phrase(clip: SyntheticClip, other: SyntheticClip, rng: np.random.Generator) -> str | None:
-    """A phrase of another clip for a kind of thing that this one does not hold; None where all are held."""
-    held = {item.category.split()[-1] for item in clip.objects}
-    foreign = [item for item in other.objects if item.category.split()[-1] not in held]
+    """A phrase of another clip for a kind of thing that this one does not show; None where it shows all of them."""
+    shown = {item.category for item in clip.objects} | clip.resembled
+    foreign = [item for item in other.objects if not any(_may_mean(item.category, name) for name in shown)]
     phrases = [phrase for item in foreign for phrase in item.phrases if item.category in phrase]
     return str(rng.choice(phrases)) if phrases else None
+
+
+def _may_mean(said: str, category: str) -> bool:
+    """Forceps may be bipolar forceps, and the other way round."""
+    return f" {said}".endswith(f" {category}") or f" {category}".endswith(f" {said}")
 
 
 def misplaced_phrase(clip: SyntheticClip, rng: np.random.Generator) -> str | None:

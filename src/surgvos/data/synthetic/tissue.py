@@ -214,10 +214,9 @@ def tube(rng: np.random.Generator, length: float, width: float, palette: Palette
 
 
 def tissue_background(
-    rng: np.random.Generator, hw: tuple[int, int], style: Style, choices: Sequence[Palette] = ()
+    rng: np.random.Generator, hw: tuple[int, int], style: Style, choices: Sequence[Palette]
 ) -> np.ndarray:
-    """A whole scene of tissue with several unlabelled regions, uint8 ``(h, w, 3)``; ``choices``: not of all palettes."""
-    choices = choices or PALETTES[style]
+    """A whole scene of tissue of these palettes with several unlabelled regions, uint8 ``(h, w, 3)``."""
     palette = choices[rng.integers(len(choices))]
     rgb, height = tissue(rng, hw, palette)
     for _ in range(int(rng.integers(0, 4))):
@@ -271,7 +270,8 @@ def abstract_background(rng: np.random.Generator, hw: tuple[int, int]) -> np.nda
     """Any background: a texture, perhaps littered with unlabelled shapes of other textures."""
     if rng.random() < 0.25:
         styles = tuple(PALETTES)
-        return tissue_background(rng, hw, styles[rng.integers(len(styles))])
+        style = styles[rng.integers(len(styles))]
+        return tissue_background(rng, hw, style, PALETTES[style])
     rgb = random_texture(rng, hw)
     for _ in range(int(rng.integers(0, 7))):
         radius = rng.uniform(0.05, 0.4) * hw[0]

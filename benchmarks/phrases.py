@@ -1,0 +1,83 @@
+"""How well a model finds by phrase alone what synthetic clips show that it was not trained on.
+
+    python benchmarks/phrases.py --out /tmp/phrases --clips 60
+
+Each object of a clip that has a phrase is asked for by one of them, drawn from a seed, and so is one kind of thing
+that the clip does not show. Given are the masks' scores over all frames, whether what was followed was the right
+object, and for how many phrases that match nothing nothing was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+import surgvos
+from surgvos.data.synthetic import SyntheticClip, generate_clip, write_clip
+from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig, foreign_phrase
+from surgvos.evaluation.referring_report import evaluate_referring
+from surgvos.io.masks import write_label_map
+from surgvos.tracking.run import RunSettings, segment_video
+
+FIRST_SEED = 7_000_000  # training draws its seeds from another generator
+NOTHING = 200  # object id of the phrase that matches nothing
+MIN_AREA_SHARE = 0.002
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="surgvos-nano")
+    parser.add_argument("--memory", default="recent")
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    model = surgvos.load_model(chosen.model)
+    scene = dataclasses.replace(SyntheticPhrasesConfig().scene, image_hw=(256, 320), num_frames=chosen.frames)
+    clips = (generate_clip(chosen.first_seed + number, scene) for number in range(chosen.clips + 1))
+    clip = next(clips)
+    for number, other in enumerate(clips):
+        asked = choose_phrases(clip, other, np.random.default_rng(number))
+        follow(model, clip, asked, chosen.memory, chosen.out, f"clip_{number:05d}")
+        clip = other
+    report = evaluate_referring(chosen.out / "runs", chosen.out / "truth")
+    regions, found = report.regions.mean, report.score()
+    print(f"J&F {regions.jaccard_and_boundary_f:.1f}  J {regions.jaccard:.1f}  F {regions.boundary_f:.1f}")
+    for name, value in found.to_json().items():
+        print(f"{name:16} {'-' if value is None else f'{value:.1f}'}")
+
+
+def choose_phrases(clip: SyntheticClip, other: SyntheticClip, rng: np.random.Generator) -> dict[int, str]:
+    """Object id -> what is asked for."""
+    asked = {}
+    for item in clip.objects:
+        areas = (clip.instances == item.id).sum(axis=(1, 2))
+        first = areas[areas > 0][0]
+        if item.phrases and first >= MIN_AREA_SHARE * clip.instances[0].size:
+            asked[item.id] = str(rng.choice(item.phrases))
+    absent = foreign_phrase(clip, other, rng)
+    return asked | ({} if absent is None else {NOTHING: absent})
+
+
+def follow(
+    model: surgvos.VideoModel, clip: SyntheticClip, asked: dict[int, str], memory: str, out: Path, name: str
+) -> None:
+    """Write a clip, its truth, and what a session finds in it."""
+    write_clip(clip, out / "clips", name)
+    truth = np.where(np.isin(clip.instances, list(asked)), clip.instances, 0)
+    (out / "truth" / name).mkdir(parents=True)
+    for index, labels in enumerate(truth):
+        write_label_map(out / "truth" / name / f"{index:05d}.png", labels)
+    session = surgvos.Session(model, memory=memory)
+    for object_id, phrase in asked.items():
+        session.add_prompt(0, object_id, surgvos.TextPrompt(phrase))
+    video = surgvos.open_video(out / "clips" / "JPEGImages" / name)
+    segment_video(session, video, out / "runs" / name, RunSettings(), {"asked": {str(i): p for i, p in asked.items()}})
+
+
+if __name__ == "__main__":
+    main()
