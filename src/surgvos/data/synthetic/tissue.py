@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -214,7 +213,7 @@ def tube(rng: np.random.Generator, length: float, width: float, palette: Palette
 
 
 def tissue_background(
-    rng: np.random.Generator, hw: tuple[int, int], style: Style, choices: Sequence[Palette]
+    rng: np.random.Generator, hw: tuple[int, int], style: Style, choices: tuple[Palette, ...]
 ) -> np.ndarray:
     """A whole scene of tissue of these palettes with several unlabelled regions, uint8 ``(h, w, 3)``."""
     palette = choices[rng.integers(len(choices))]
