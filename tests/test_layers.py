@@ -23,7 +23,7 @@ LAYERS = (
     {"referring"},
     {"tracking"},
     {"overseer"},
-    {"data", "evaluation", "training", "export"},
+    {"data", "evaluation", "training", "export", "live"},
     {"batch", "server", "config.presets"},
     {"cli"},
     {"__main__"},
