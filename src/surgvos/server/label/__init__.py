@@ -1,0 +1,1 @@
+"""`surgvos label`: annotate and correct a video in the browser."""
