@@ -78,9 +78,8 @@ class FrameLog:
         Raises:
             SurgvosError: The disk is full.
         """
-        line = json.dumps(_to_json(result, time_s), separators=(",", ":"), allow_nan=False)
         try:
-            self._file.write(line + "\n")
+            self._file.write(frame_line(result, time_s) + "\n")
             self._file.flush()
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -131,6 +130,11 @@ def write_json_atomic(path: str | Path, content: Any) -> None:
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with replacing(Path(path)) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def frame_line(result: FrameResult, time_s: float | None = None) -> str:
+    """One frame as a line of the log, without its end."""
+    return json.dumps(_to_json(result, time_s), separators=(",", ":"), allow_nan=False)
 
 
 def _to_json(result: FrameResult, time_s: float | None) -> dict[str, Any]:
