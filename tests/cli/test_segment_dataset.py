@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from surgvos.cli.main import app
-from surgvos.cli.prompt_arguments import read_prompt_file
 from surgvos.core.prompts import MaskPrompt, PointPrompt
+from surgvos.data.prompt_files import read_prompt_file
 from surgvos.io.masks import read_label_map
 from surgvos.models.checkpoints import save_model
 from surgvos.models.nano import NanoModel
@@ -111,7 +111,7 @@ def test_frames_are_encoded_once_for_all_objects(
     monkeypatch.setattr(NanoModel, "encode_image", counting)
     assert segment(root, tmp_path / "out", weights, "--videos", "seq_2").exit_code == 0
     assert count == NUM_FRAMES
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["seq_2"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ledger.jsonl", "seq_2"]
 
 
 def test_a_file_per_object_holds_overlap_and_begins_with_its_prompt(tmp_path: Path, root: Path, weights: Path) -> None:
@@ -186,7 +186,7 @@ def test_objects_and_points_can_be_chosen(tmp_path: Path, root: Path, weights: P
 def test_any_folder_in_the_layout_of_davis(tmp_path: Path, root: Path, weights: Path) -> None:
     result = segment(root / "valid", tmp_path / "out", weights, dataset="vos")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["seq_2", "seq_5"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ledger.jsonl", "seq_2", "seq_5"]
 
 
 class TestBadInput:

@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 
 from helpers import moving_square_frames, write_video
 from surgvos.cli.main import app
-from surgvos.cli.prompt_arguments import parse_texts, read_prompt_file
+from surgvos.cli.prompt_arguments import parse_texts
 from surgvos.core import PointPrompt, TextPrompt
+from surgvos.data.prompt_files import read_prompt_file
 from surgvos.io.masks import read_label_map
 from surgvos.models.checkpoints import save_model
 from surgvos.models.interface import ImageFeatures, MaskPrediction, TextFeatures

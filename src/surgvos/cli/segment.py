@@ -1,95 +1,45 @@
-"""``surgvos segment``: a video goes in, or a whole data set, and masks come out."""
+"""``surgvos segment``: a video goes in, or many, or a whole data set, and masks come out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from surgvos.cli.option_groups import refuse, with_option_groups
 from surgvos.cli.progress import progress_bar
-from surgvos.core.frame import FrameStream, VideoSource
+from surgvos.cli.segment_dataset import DataSetOptions, check_prompt_folder
+from surgvos.cli.segment_many import segment_many
+from surgvos.cli.segment_options import FindingOptions, ModelOptions, PromptOptions, RunOptions, WorkerOptions
+from surgvos.cli.segment_overseen import OverseerOptions
 from surgvos.errors import InputError
 
 if TYPE_CHECKING:
-    from surgvos.cli.segmenter import Segmenter
-    from surgvos.data.prompt_protocols import PlacedPrompt
+    from surgvos.batch.job import SegmentJob, VideoTask
+    from surgvos.batch.video_sources import NamedVideo
 
 
+@with_option_groups
 def segment(
-    source: Annotated[
-        str, typer.Argument(help="Video file, folder of images, camera:0, rtsp://..., or the folder of a data set")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Video file, folder of images, camera:0 or rtsp://...; or many: several of these, a folder of them, a "
+            "pattern, a .txt list; or the folder of a data set"
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for masks/, frames.jsonl, run.json and overlay.mp4")],
-    model: Annotated[str, typer.Option(help="Name of a model, a weights file, or its folder")] = "surgvos-nano",
-    size: Annotated[int | None, typer.Option(min=32, help="Input size of a SAM 2 model [its own]")] = None,
-    memory: Annotated[str, typer.Option(help="What is remembered: recent, pruned or diverse")] = "recent",
-    mask: Annotated[
-        list[str] | None, typer.Option(help="[OBJ@]FRAME:FILE.png; without OBJ every id in the file is an object")
-    ] = None,
-    point: Annotated[list[str] | None, typer.Option(help="OBJ@FRAME:x,y[,+|-]; - is a click beside the object")] = None,
-    box: Annotated[list[str] | None, typer.Option(help="OBJ@FRAME:x0,y0,x1,y1")] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(help='[OBJ[@FRAME]=]"PHRASE": look for what it says; several phrases of one OBJ compete'),
-    ] = None,
-    show_unconfirmed: Annotated[
-        bool, typer.Option("--show-unconfirmed", help="Write what a phrase comes across also while it is not certain")
-    ] = False,
-    published_search: Annotated[
-        bool, typer.Option("--published-search", help="Look for phrases as ReSurgSAM2 does: show all, never look again")
-    ] = False,
-    overseer: Annotated[
-        str | None,
-        typer.Option(help="A detector that says what is there: weights (Mask R-CNN, DETR, Mask2Former) or label maps"),
-    ] = None,
-    label_space: Annotated[
-        str | None, typer.Option(help="What the detector's classes mean: a name such as cadis-2, or a YAML file")
-    ] = None,
-    rules: Annotated[
-        str | None, typer.Option(help="sasvi [default], sasvi-published, sasvi-published-cadis or first-frame")
-    ] = None,
-    annotated: Annotated[
-        Path | None, typer.Option(help="Folder of annotated frames, which the overseer takes as they are")
-    ] = None,
-    no_tracker: Annotated[
-        bool, typer.Option("--no-tracker", help="The detector alone, frame by frame: the baseline")
-    ] = False,
-    save_overseer: Annotated[
-        bool, typer.Option("--save-overseer", help="Also write what the detector itself saw, to OUT/overseer")
-    ] = False,
-    prompts: Annotated[
-        Path | None, typer.Option(help="JSON list of prompts; for a data set, the folder of VIDEO/prompts.json")
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Segment a whole data set, as in 'surgvos data list', or vos: any in the layout of DAVIS"),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Its split [its last one: valid, holdout]")] = None,
-    videos: Annotated[str | None, typer.Option(help="Only these videos of it, such as seq_2,seq_5")] = None,
-    annotations: Annotated[
-        str | None, typer.Option(help="Its label maps to prompt from [VOS/Annotations_vos_instrument or Annotations]")
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="How each object of it is shown [mask], point, points or box; such as points,num_points=3"),
-    ] = None,
-    objects: Annotated[str | None, typer.Option(help="Only these object ids of a data set, such as 1,2,3")] = None,
-    direction: Annotated[str, typer.Option(help="forward, backward or both")] = "forward",
-    start: Annotated[int | None, typer.Option(min=0, help="First frame [the first prompted one]")] = None,
-    stop: Annotated[int | None, typer.Option(min=0, help="First frame that is left out [none]")] = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4")] = False,
-    overlap: Annotated[bool, typer.Option("--overlap", help="Do not let objects push each other aside")] = False,
-    per_object: Annotated[
-        bool, typer.Option("--per-object", help="Write masks/OBJ/FRAME.png, OBJ such as 001, one file per object")
-    ] = False,
-    fill_holes: Annotated[
-        int, typer.Option(min=0, help="Fill holes of up to this many pixels of the model's grid")
-    ] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16")] = "auto",
+    out: Annotated[
+        Path, typer.Option(help="Folder for masks/, frames.jsonl, run.json and overlay.mp4; of many, OUT/VIDEO")
+    ],
+    network: ModelOptions,
+    shown: PromptOptions,
+    finding: FindingOptions,
+    oversight: OverseerOptions,
+    of_data_set: DataSetOptions,
+    running: RunOptions,
+    crew: WorkerOptions,
 ) -> None:
     """Follow objects through a video and write a mask for every frame.
 
@@ -107,122 +57,109 @@ def segment(
 
         surgvos segment case.mp4 --out out --overseer cadis_maskrcnn.pth --label-space cadis-2 --overlay
 
+    Many videos are said what to follow by --text, --overseer, or a folder of --prompts by their names:
+
+        surgvos segment cases/ --out out --prompts first_masks/ --workers 4
+
     Or let the label maps of a data set show every object of every video where it first appears:
 
         surgvos segment VOS-Endovis18 --dataset endovis18 --prompt points --out out
     """
-    from surgvos.cli.segmenter import open_segmenter
-    from surgvos.tracking.run import RunSettings
-    from surgvos.tracking.searching import SearchOptions
-    from surgvos.tracking.session import Direction, SessionOptions
+    from surgvos.batch.video_sources import find_named_videos
 
-    settings = RunSettings(
-        direction=cast(Direction, direction), start=start, stop=stop, per_object=per_object, overlay=overlay
+    if oversight.overseer is None:
+        refuse("as an option of --overseer", oversight)
+    else:
+        refuse("without --overseer", shown)
+        refuse("without --overseer", of_data_set)
+        refuse("without --overseer", running, "per_object")
+    videos: Sequence[NamedVideo] | None = None
+    if of_data_set.dataset is None:
+        refuse("as an option of --dataset", of_data_set)
+        videos = find_named_videos(sources)
+        if videos is None:
+            refuse("where there are many videos", crew)
+            task = _task_of_one(sources[0], out, shown, oversight, running)
+            _segment_one(_job(network, finding, oversight, running, many=False), task, resume=running.resume)
+            return
+    refuse("as an option of a single video", shown, "mask", "point", "box")
+    refuse("as an option of a single video", running, "start", "stop")
+    if videos is not None:
+        tasks = _tasks_of_many(videos, out, shown, oversight, running)
+    else:
+        refuse("as an option of a single video", shown, "text")
+        tasks = of_data_set.tasks(_only_folder(sources), shown.prompts, out)
+    segment_many(_job(network, finding, oversight, running, many=True), tasks, out, crew, resume=running.resume)
+
+
+def _job(
+    network: ModelOptions, finding: FindingOptions, oversight: OverseerOptions, running: RunOptions, *, many: bool
+) -> SegmentJob:
+    from surgvos.batch.job import SegmentJob
+
+    settings, options = running.parse()
+    return SegmentJob(
+        **network.parse(),
+        options=options,
+        search=finding.parse(),
+        settings=settings,
+        overseeing=oversight.parse(by_video=many),
+        keeps_prompts=many and oversight.overseer is None,
     )
 
-    def loaded() -> Segmenter:
-        return open_segmenter(
-            model,
-            size=size,
-            device=device,
-            dtype=dtype,
-            memory=memory,
-            options=SessionOptions(non_overlap=not overlap, fill_hole_area_px=fill_holes),
-            search=SearchOptions.published() if published_search else SearchOptions(show_unconfirmed=show_unconfirmed),
-            settings=settings,
-        )
 
-    of_data_sets = {"split": split, "videos": videos, "annotations": annotations, "prompt": prompt, "objects": objects}
-    of_overseers: dict[str, Any] = {"label-space": label_space, "rules": rules, "annotated": annotated}
-    of_overseers |= {"no-tracker": no_tracker or None, "save-overseer": save_overseer or None}
-    if overseer is not None:
-        from surgvos.cli.segment_overseen import parse_overseeing, segment_overseen
+def _task_of_one(
+    source: str, out: Path, shown: PromptOptions, oversight: OverseerOptions, running: RunOptions
+) -> VideoTask:
+    from surgvos.batch.job import VideoTask
+    from surgvos.batch.prompt_sources import GivenPrompts
 
-        _refuse("without --overseer", mask=mask, point=point, box=box, text=text, prompts=prompts, dataset=dataset)
-        _refuse("without --overseer", **{"per-object": per_object or None})
-        _refuse("as an option of --dataset", **of_data_sets)
-        asked = parse_overseeing(
-            overseer,
-            label_space,
-            rules,
-            annotated,
-            no_tracker=no_tracker,
-            keeps_detections=save_overseer,
-            device=device,
-        )
-        segment_overseen(loaded, settings, source, out, asked, resume=resume)
-        return
-    _refuse("as an option of --overseer", **of_overseers)
-    if dataset is None:
-        _refuse("as an option of --dataset", **of_data_sets)
-        shown = _collect_prompts(mask, point, box, prompts, source)
-        _segment_video(loaded, source, shown, _Spoken(text or [], start, direction), out, resume=resume)
-        return
-    _refuse("as an option of a single video", mask=mask, point=point, box=box, text=text, start=start, stop=stop)
-
-    from surgvos.cli.segment_dataset import Prompting, find_videos, segment_dataset
-
-    prompting = Prompting.parse(prompt, prompts, objects)
-    found = find_videos(Path(source), dataset, split, videos, annotations)
-    segment_dataset(loaded(), found, prompting, out, resume=resume)
-
-
-class _Spoken(NamedTuple):
-    """Phrases, and what says from which frame on they are looked for."""
-
-    texts: list[str]
-    start: int | None
-    direction: str
-
-    def first_frame(self, video: FrameStream) -> int:
-        if self.start is not None:
-            return self.start
-        return len(video) - 1 if self.direction == "backward" and isinstance(video, VideoSource) else 0
-
-
-def _segment_video(
-    loaded: Callable[[], Segmenter],
-    source: str,
-    shown: list[PlacedPrompt],
-    spoken: _Spoken,
-    out: Path,
-    *,
-    resume: bool,
-) -> None:
-    if not shown and not spoken.texts:
+    path = Path(source).resolve()
+    name = path.name if path.is_dir() else path.stem
+    placed = shown.parse(name, start=running.start, direction=running.direction)
+    if not placed and oversight.overseer is None:
         raise InputError('expected at least one object to follow, got none; try --point 1@0:x,y or --text "..."')
+    return VideoTask(name=name, source=source, out=out, prompts=GivenPrompts(tuple(placed)) if placed else None)
 
-    from surgvos.cli.prompt_arguments import parse_texts
-    from surgvos.io.video import open_video
 
-    video = open_video(source)
-    placed = shown + parse_texts(spoken.texts, shown, spoken.first_frame(video))
-    # In one order, however they were said: a tie between objects goes to the lower id.
-    placed.sort(key=lambda prompt: prompt[:2])
-    segmenter = loaded()
+def _tasks_of_many(
+    videos: Sequence[NamedVideo], out: Path, shown: PromptOptions, oversight: OverseerOptions, running: RunOptions
+) -> list[VideoTask]:
+    from surgvos.batch.job import VideoTask
+    from surgvos.batch.prompt_sources import GivenPrompts, PromptFolder
+
+    if (oversight.overseer is not None) + bool(shown.text) + (shown.prompts is not None) != 1:
+        raise InputError(
+            f"expected one of --text, --overseer and --prompts FOLDER for {len(videos)} videos, got none or several; "
+            "try --prompts with a VIDEO.png for each, the label map of its first frame"
+        )
+    if shown.prompts is not None:
+        check_prompt_folder(shown.prompts)
+    said = GivenPrompts(tuple(shown.parse(None, start=None, direction=running.direction))) if shown.text else None
+    return [
+        VideoTask(
+            name=video.name,
+            source=video.source,
+            out=out / video.name,
+            prompts=said if shown.prompts is None else PromptFolder(shown.prompts, video.name),
+        )
+        for video in videos
+    ]
+
+
+def _segment_one(job: SegmentJob, task: VideoTask, *, resume: bool) -> None:
+    from surgvos.batch.segmenter import Segmenter
+
     with progress_bar("frames") as progress:
-        summary = segmenter.segment(video, placed, out, source=source, resume=resume, progress=progress)
+        summary = Segmenter(job).segment(task, resume=resume, progress=progress).summary
     speed = f" at {summary.num_frames_now / summary.seconds:.1f} frames/s" if summary.num_frames_now else ""
-    typer.echo(f"{summary.num_frames} frames in {out}{speed}")
+    meaning = "" if job.overseeing is None else f"; pixels are ids of {job.overseeing.label_space}"
+    typer.echo(f"{summary.num_frames} frames in {task.out}{speed}{meaning}")
     for object_id, phrases in summary.not_found.items():
         typer.echo(f"object {object_id} was not found: {', '.join(phrases)}")
 
 
-def _collect_prompts(
-    masks: list[str] | None, points: list[str] | None, boxes: list[str] | None, file: Path | None, source: str
-) -> list[PlacedPrompt]:
-    from surgvos.cli.prompt_arguments import parse_box, parse_mask, parse_point, read_prompt_file
-
-    placed = [found for text in masks or [] for found in parse_mask(text)]
-    placed += [parse_box(text) for text in boxes or []]
-    placed += [parse_point(text) for text in points or []]
-    path = Path(source).resolve()
-    placed += [] if file is None else read_prompt_file(file, path.name if path.is_dir() else path.stem)
-    return placed
-
-
-def _refuse(whose: str, **options: Any) -> None:
-    """Refuse options that would do nothing."""
-    given = [f"--{name}" for name, value in options.items() if value not in (None, [])]
-    if given:
-        raise InputError(f"expected {given[0]} only {whose}; try without it, or --help")
+def _only_folder(sources: list[str]) -> Path:
+    if len(sources) > 1:
+        raise InputError(f"expected one folder of a data set, got {len(sources)}; try one after the other")
+    return Path(sources[0])

@@ -1,163 +1,141 @@
-"""``surgvos segment --dataset``: every video of a data set, each object shown once by a protocol."""
+"""``surgvos segment --dataset``: every video of a data set, each object shown once by a protocol, or by its phrase."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgvos.cli.progress import progress_bar
-from surgvos.cli.prompt_arguments import read_prompt_file, write_prompt_file
-from surgvos.cli.segmenter import Segmenter
-from surgvos.data.dataset import Video
-from surgvos.data.datasets import DATASETS, dataset_by_name
-from surgvos.data.prompt_protocols import PlacedPrompt, PromptProtocol, prompts_for_video
-from surgvos.data.vos_videos import VosVideo, find_vos_videos
-from surgvos.errors import ConfigError, InputError, SurgvosError
-from surgvos.io.video import open_video
-from surgvos.tracking.run import RUN, RunSummary
+from surgvos.errors import InputError
 
-PROMPTS = "prompts.json"
+if TYPE_CHECKING:
+    from surgvos.batch.job import VideoTask
+    from surgvos.batch.prompt_sources import PromptSource
+    from surgvos.data.dataset import Video
+    from surgvos.data.vos_videos import VosVideo
 
 ANY = "vos"
 """In place of a data set's name: any folder in the layout of DAVIS, which has no splits."""
 
+BY_PHRASE = "text"
+"""In place of a prompt protocol: objects are looked for by the phrases that the data set has for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompting:
-    """Where the prompts of a video come from.
+class DataSetOptions:
+    """Which videos of a data set, and how its objects are shown."""
 
-    Attributes:
-        protocol: Derives them from the label maps.
-        files: Folder with ``<video>/prompts.json`` to read them from instead.
-        object_ids: Ids to prompt; None prompts all.
-    """
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Segment a whole data set, as in 'surgvos data list', or vos: any in the layout of DAVIS"),
+    ] = None
+    split: Annotated[str | None, typer.Option(help="Its split [its last one: valid, holdout]")] = None
+    videos: Annotated[str | None, typer.Option(help="Only these videos of it, such as seq_2,seq_5")] = None
+    annotations: Annotated[
+        str | None, typer.Option(help="Its label maps to prompt from [VOS/Annotations_vos_instrument or Annotations]")
+    ] = None
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="How each object of it is shown [mask], point, points or box, such as points,num_points=3; or text: "
+            "looked for by its phrases.json"
+        ),
+    ] = None
+    objects: Annotated[str | None, typer.Option(help="Only these object ids of a data set, such as 1,2,3")] = None
 
-    protocol: PromptProtocol
-    files: Path | None = None
-    object_ids: frozenset[int] | None = None
+    def tasks(self, root: Path, prompts: Path | None, out: Path) -> list[VideoTask]:
+        """The videos that are asked for, in natural order, each with where its prompts come from.
 
-    @classmethod
-    def parse(cls, protocol: str | None, files: Path | None, objects: str | None) -> Prompting:
-        """Read ``points,num_points=3`` and ``1,2,3``; no protocol and no files mean masks.
+        Args:
+            root: Folder of the data set.
+            prompts: Folder to read prompts from instead.
+            out: Folder for the folders of results.
 
         Raises:
+            InputError: There is no such data set, split, video, folder or file of phrases.
             ConfigError: There is no such protocol, or it has no such setting.
-            InputError: Both a protocol and files, the objects are not numbers, or the folder does not exist.
         """
-        from surgvos.config.load import apply_overrides
+        from surgvos.batch.job import VideoTask
 
-        if files is not None and protocol is not None:
-            raise InputError(f"expected --prompt or --prompts, got both; try without --prompt {protocol}")
-        if files is not None and not files.is_dir():
-            raise InputError(f"expected a folder with VIDEO/{PROMPTS} for a data set, got {str(files)!r}")
-        kind, *assignments = (protocol or "mask").split(",")
-        settings = apply_overrides(PromptProtocol(), [f"kind={kind}", *assignments])
-        return cls(protocol=settings, files=files, object_ids=None if objects is None else _object_ids(objects))
-
-    def prompts_of(self, video: VosVideo) -> list[PlacedPrompt]:
-        """The prompts of a video, by frame and object.
-
-        Raises:
-            InputError: There are none.
-        """
-        if self.files is None:
-            return prompts_for_video(video.label_maps(), self.protocol, video=video.name, object_ids=self.object_ids)
-        path = self.files / video.name / PROMPTS
-        wanted = [
-            placed
-            for placed in read_prompt_file(path, video.name)
-            if self.object_ids is None or placed[1] in self.object_ids
+        sources = self._prompt_sources(prompts)
+        return [
+            VideoTask(name=video.name, source=str(video.images), out=out / video.name, prompts=sources(video))
+            for video in self._find(root)
         ]
-        if not wanted:
-            raise InputError(f"expected prompts of the chosen objects in {str(path)!r}, got none")
-        return wanted
+
+    def _prompt_sources(self, folder: Path | None) -> Callable[[VosVideo], PromptSource]:
+        """Video -> where its prompts come from; no protocol and no folder mean masks."""
+        from surgvos.batch.prompt_sources import FirstAppearances, PromptFolder
+        from surgvos.config.load import apply_overrides
+        from surgvos.data.prompt_protocols import PromptProtocol
+
+        if folder is not None and self.prompt is not None:
+            raise InputError(f"expected --prompt or --prompts, got both; try without --prompt {self.prompt}")
+        ids = None if self.objects is None else _object_ids(self.objects)
+        if folder is not None:
+            check_prompt_folder(folder)
+            return lambda video: PromptFolder(folder, video.name, ids)
+        if self.prompt == BY_PHRASE:
+            return lambda video: _named_objects(video, ids)
+        kind, *assignments = (self.prompt or "mask").split(",")
+        protocol = apply_overrides(PromptProtocol(), [f"kind={kind}", *assignments])
+        return lambda video: FirstAppearances(video, protocol, ids)
+
+    def _find(self, root: Path) -> list[VosVideo]:
+        from surgvos.data.datasets import DATASETS, dataset_by_name
+        from surgvos.data.vos_videos import VosVideo, find_vos_videos
+
+        chosen = self.videos.split(",") if self.videos else []
+        if self.dataset == ANY:
+            if self.split is not None:
+                elsewhere = str(root / self.split)
+                raise InputError(f"expected no --split for {ANY}, got {self.split!r}; try the folder {elsewhere!r}")
+            return find_vos_videos(root, names=chosen, annotations=self.annotations)
+        if self.dataset not in DATASETS:
+            known = [*DATASETS, ANY]
+            nearest = difflib.get_close_matches(self.dataset or "", known, n=1, cutoff=0.0)[0]
+            raise InputError(f"expected a data set of {', '.join(known)}, got {self.dataset!r}; try {nearest!r}")
+        published = dataset_by_name(self.dataset)
+        found = published.videos(root, self.split or list(published.splits)[-1])
+        missing = sorted(set(chosen) - {video.name for video in found})
+        if missing:
+            there = ", ".join(video.name for video in found)
+            raise InputError(f"expected videos of {there} in {str(root)!r}, got {missing[0]!r}")
+        return [
+            VosVideo(video.name, video.images, self._label_maps_of(video))
+            for video in found
+            if not chosen or video.name in chosen
+        ]
+
+    def _label_maps_of(self, video: Video) -> Path:
+        if self.annotations is not None:
+            return video.annotations.parents[1] / self.annotations / video.name
+        return video.prompts or video.annotations
 
 
-def segment_dataset(
-    segmenter: Segmenter, videos: Sequence[VosVideo], prompting: Prompting, out: Path, *, resume: bool
-) -> None:
-    """Segment videos into ``out/<video>``, one after the other; what fails is said at the end, after all others.
-
-    Raises:
-        InputError: ``out`` holds results of these videos, and they are not to be gone on with.
-        SurgvosError: Some videos could not be segmented.
-    """
-    held = [video.name for video in videos if (out / video.name / RUN).exists()]
-    if held and not resume:
-        raise InputError(
-            f"expected an output folder without results, got {str(out)!r} with those of {held[0]}; "
-            "try --resume to go on with that run, or another --out"
-        )
-    failed: dict[str, str] = {}
-    for video in videos:
-        try:
-            with progress_bar(f"{video.name}: frames") as progress:
-                placed = prompting.prompts_of(video)
-                target = out / video.name
-                if not (target / PROMPTS).exists():
-                    write_prompt_file(target / PROMPTS, placed, video.name)
-                summary = segmenter.segment(
-                    open_video(video.images), placed, target, source=str(video.images), resume=resume, progress=progress
-                )
-            typer.echo(_line(video.name, summary, len({object_id for _, object_id, _ in placed})))
-        except ConfigError:
-            raise  # a wrong setting is wrong for every video
-        except (SurgvosError, OSError) as error:
-            failed[video.name] = str(error)
-            typer.echo(f"{video.name}: failed: {error}", err=True)
-    typer.echo(f"{len(videos) - len(failed)} of {len(videos)} videos in {out}")
-    if failed:
-        raise SurgvosError(
-            f"expected to segment all {len(videos)} videos, got {len(failed)} that failed ({', '.join(failed)}); "
-            "try the same command with --resume once they are repaired"
-        )
-
-
-def _line(name: str, summary: RunSummary, num_objects: int) -> str:
-    line = f"{name}: {summary.num_frames} frames, {num_objects} object{'s' * (num_objects != 1)}"
-    if not summary.num_frames_now:
-        return f"{line}, finished before"
-    return f"{line}, {summary.num_frames_now / summary.seconds:.1f} frames/s"
-
-
-def find_videos(
-    root: Path, dataset: str, split: str | None, names: str | None, annotations: str | None
-) -> list[VosVideo]:
-    """The videos of a data set that are asked for, in natural order.
+def check_prompt_folder(folder: Path) -> None:
+    """Refuse what holds no prompts for many videos.
 
     Raises:
-        InputError: There is no such data set, split, video or folder.
+        InputError: It is no folder.
     """
-    chosen = names.split(",") if names else []
-    if dataset == ANY:
-        if split is not None:
-            raise InputError(f"expected no --split for {ANY}, got {split!r}; try the folder {str(root / split)!r}")
-        return find_vos_videos(root, names=chosen, annotations=annotations)
-    if dataset not in DATASETS:
-        known = [*DATASETS, ANY]
-        nearest = difflib.get_close_matches(dataset, known, n=1, cutoff=0.0)[0]
-        raise InputError(f"expected a data set of {', '.join(known)}, got {dataset!r}; try {nearest!r}")
-    published = dataset_by_name(dataset)
-    found = published.videos(root, split or list(published.splits)[-1])
-    missing = sorted(set(chosen) - {video.name for video in found})
-    if missing:
-        there = ", ".join(video.name for video in found)
-        raise InputError(f"expected videos of {there} in {str(root)!r}, got {missing[0]!r}")
-    return [
-        VosVideo(video.name, video.images, _label_maps_of(video, annotations))
-        for video in found
-        if not chosen or video.name in chosen
-    ]
+    from surgvos.batch.prompt_sources import PROMPT_FILES
+
+    if not folder.is_dir():
+        forms = " or ".join(form.format(video="VIDEO") for form in PROMPT_FILES)
+        raise InputError(f"expected a folder with {forms} for many videos, got {str(folder)!r}")
 
 
-def _label_maps_of(video: Video, annotations: str | None) -> Path:
-    if annotations is not None:
-        return video.annotations.parents[1] / annotations / video.name
-    return video.prompts or video.annotations
+def _named_objects(video: VosVideo, object_ids: frozenset[int] | None) -> PromptSource:
+    from surgvos.batch.prompt_sources import NamedObjects
+    from surgvos.data.phrases import PHRASES, read_phrases
+
+    path = video.images.parents[1] / PHRASES
+    return NamedObjects(video.images, read_phrases(path).get(video.name, ()), object_ids)
 
 
 def _object_ids(text: str) -> frozenset[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgvos.cli.prompt_arguments import describe_prompt, read_prompt_file, write_prompt_file
+from surgvos.data.prompt_files import describe_prompt, read_prompt_file, write_prompt_file
 from surgvos.data.prompt_protocols import PromptProtocol, prompts_for_video
 from surgvos.errors import InputError
 
