@@ -123,6 +123,7 @@ _ENDOVIS18_TYPES = (
     "suction",
     "clip applier",
 )
+_NANO_CLASSES = ("instrument", "needle", "thread", "vessel", "organ", "iris", "pupil", "polyp")
 
 
 def label_space_by_name(name: str) -> LabelSpace:
@@ -177,6 +178,7 @@ def _build() -> tuple[LabelSpace, ...]:
         LabelSpace(endovis17_parts.labels, name="endovis17-parts", raw_ids={0: 0, 10: 1, 20: 2, 30: 3}),
         LabelSpace.from_names(_ENDOVIS18_TYPES, name="endovis18-types"),
         _numbered("endovis18-scene", _ENDOVIS18_SCENE),
+        LabelSpace.from_names(_NANO_CLASSES, name="surgvos-nano"),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from surgvos.data.batches import BatchShape
 from surgvos.data.clips import Clip, ClipBatch, choose_objects, collate_clips, masks_of
-from surgvos.data.synthetic import SceneConfig, SyntheticClip, generate_clip
+from surgvos.data.synthetic import SceneConfig, SyntheticClip
+from surgvos.data.synthetic_pool import ClipPool
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
 
@@ -74,8 +74,7 @@ class SyntheticClipsConfig:
 class SyntheticClips:
     """A `BatchSource` over `generate_clip`.
 
-    Which clip is served where, and how it is varied, is a function of the seed and the batch's index. The pool
-    slides on by one clip every `reuse` servings; the clips themselves are only cached.
+    Which clip is served where, and how it is varied, is a function of the seed and the batch's index.
     """
 
     def __init__(self, config: SyntheticClipsConfig, shape: BatchShape, seed: int, num_streams: int) -> None:
@@ -88,8 +87,8 @@ class SyntheticClips:
         self.shape = shape
         self.seed = seed
         self.num_streams = num_streams
-        self._scene = replace(config.scene, image_hw=shape.image_hw)
-        self._cache: OrderedDict[tuple[int, int], SyntheticClip] = OrderedDict()
+        scene = replace(config.scene, image_hw=shape.image_hw)
+        self._pool = ClipPool(scene, (seed, 1), reuse=config.reuse, size=config.pool_size, num_streams=num_streams)
 
     def __getitem__(self, index: int) -> ClipBatch:
         stream, turn = index % self.num_streams, index // self.num_streams
@@ -102,20 +101,9 @@ class SyntheticClips:
 
     def _serve(self, stream: int, serving: int, rng: np.random.Generator) -> Clip:
         while True:
-            number = serving // self.config.reuse + int(rng.integers(self.config.pool_size))
-            clip = self._vary(self._clip(stream, number), rng)
+            clip = self._vary(self._pool.draw(stream, serving, rng), rng)
             if clip is not None:
                 return clip
-
-    def _clip(self, stream: int, number: int) -> SyntheticClip:
-        key = (stream, number)
-        if key not in self._cache:
-            state = np.random.SeedSequence((self.seed, 1, *key)).generate_state(1, np.uint64)
-            self._cache[key] = generate_clip(int(state[0]), self._scene)
-            if len(self._cache) > self.config.pool_size * self.num_streams:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
 
     def _vary(self, clip: SyntheticClip, rng: np.random.Generator) -> Clip | None:
         """Take some frames and some objects; None where nothing is visible at first."""

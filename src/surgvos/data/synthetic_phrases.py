@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -11,12 +10,13 @@ import numpy as np
 from surgvos.data.batches import BatchShape
 from surgvos.data.clips import Clip, ClipBatch, collate_clips
 from surgvos.data.phrases import mirrored
-from surgvos.data.synthetic import Part, SceneConfig, SyntheticClip, SyntheticObject, generate_clip
+from surgvos.data.synthetic import Part, SceneConfig, SyntheticClip, SyntheticObject
+from surgvos.data.synthetic_pool import ClipPool
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
 
 # Nothing that moves things about: a flip is made here, with the words that it turns around.
-_COLOURS_ONLY = Augmentation(
+COLOURS_ONLY = Augmentation(
     flip_probability=0.0,
     max_rotation=0.0,
     max_shear=0.0,
@@ -25,7 +25,7 @@ _COLOURS_ONLY = Augmentation(
     grey_probability=0.0,
 )
 _OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
-_PART_WORDS = {Part.JAWS: "tip", Part.WRIST: "wrist", Part.SHAFT: "shaft"}
+PART_WORDS = {Part.JAWS: "tip", Part.WRIST: "wrist", Part.SHAFT: "shaft"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class SyntheticPhrasesConfig:
     """
 
     scene: SceneConfig = field(default_factory=lambda: SceneConfig(surgical_share=1.0, recognisable=0.75))
-    augmentation: Augmentation = _COLOURS_ONLY
+    augmentation: Augmentation = COLOURS_ONLY
     num_phrases: int = 3
     num_absent: int = 1
     part_share: float = 0.2
@@ -89,8 +89,8 @@ class SyntheticPhrases:
 
     def __init__(self, config: SyntheticPhrasesConfig, shape: BatchShape, seed: int, num_streams: int) -> None:
         self.config, self.shape, self.seed, self.num_streams = config, shape, seed, num_streams
-        self._scene = replace(config.scene, image_hw=shape.image_hw, num_frames=shape.num_frames)
-        self._cache: OrderedDict[tuple[int, int], SyntheticClip] = OrderedDict()
+        scene = replace(config.scene, image_hw=shape.image_hw, num_frames=shape.num_frames)
+        self._pool = ClipPool(scene, (seed, 3), reuse=config.reuse, size=config.pool_size, num_streams=num_streams)
 
     def __getitem__(self, index: int) -> ClipBatch:
         stream, turn = index % self.num_streams, index // self.num_streams
@@ -100,20 +100,10 @@ class SyntheticPhrases:
 
     def _serve(self, stream: int, serving: int, rng: np.random.Generator) -> Clip:
         while True:
-            clip = self._draw(stream, serving, rng)
-            asked = self._present(clip, rng) + self._absent(clip, self._draw(stream, serving, rng), rng)
+            clip = self._pool.draw(stream, serving, rng)
+            asked = self._present(clip, rng) + self._absent(clip, self._pool.draw(stream, serving, rng), rng)
             if asked:
                 return self._vary(clip, asked, rng)
-
-    def _draw(self, stream: int, serving: int, rng: np.random.Generator) -> SyntheticClip:
-        key = (stream, serving // self.config.reuse + int(rng.integers(self.config.pool_size)))
-        if key not in self._cache:
-            state = np.random.SeedSequence((self.seed, 3, *key)).generate_state(1, np.uint64)
-            self._cache[key] = generate_clip(int(state[0]), self._scene)
-            if len(self._cache) > self.config.pool_size * self.num_streams:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
 
     def _present(self, clip: SyntheticClip, rng: np.random.Generator) -> list[Asked]:
         """Some objects of the first frame, one phrase each."""
@@ -129,7 +119,7 @@ class SyntheticPhrases:
             return Asked(phrase, item.id)
         areas = np.bincount(clip.parts[0][clip.instances[0] == item.id], minlength=len(Part))
         least_px = self.config.min_area_share * clip.parts[0].size
-        parts = [part for part in _PART_WORDS if areas[part] >= least_px]
+        parts = [part for part in PART_WORDS if areas[part] >= least_px]
         if not parts:
             return Asked(phrase, item.id)
         part = parts[rng.integers(len(parts))]
@@ -171,18 +161,18 @@ def _meant(labels: np.ndarray, asked: Asked) -> np.ndarray:
 
 def part_phrase(part: Part, phrase: str) -> str:
     """What to say for a part of what a phrase says; ``part`` is one that has a name."""
-    return f"the {_PART_WORDS[part]} of {phrase if phrase.startswith('the ') else f'the {phrase}'}"
+    return f"the {PART_WORDS[part]} of {phrase if phrase.startswith('the ') else f'the {phrase}'}"
 
 
 def foreign_phrase(clip: SyntheticClip, other: SyntheticClip, rng: np.random.Generator) -> str | None:
     """A phrase of another clip for a kind of thing that this one does not show; None where it shows all of them."""
     shown = {item.category for item in clip.objects} | clip.resembled
-    foreign = [item for item in other.objects if not any(_may_mean(item.category, name) for name in shown)]
+    foreign = [item for item in other.objects if not any(may_mean(item.category, name) for name in shown)]
     phrases = [phrase for item in foreign for phrase in item.phrases if item.category in phrase]
     return str(rng.choice(phrases)) if phrases else None
 
 
-def _may_mean(said: str, category: str) -> bool:
+def may_mean(said: str, category: str) -> bool:
     """Forceps may be bipolar forceps, and the other way round."""
     return f" {said}".endswith(f" {category}") or f" {category}".endswith(f" {said}")
 

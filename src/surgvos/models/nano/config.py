@@ -42,3 +42,15 @@ class NanoConfig:
             )
         if self.input_area_px < 64 * 64 or self.num_recent < 1:
             raise ConfigError("expected input_area_px >= 4096 and num_recent >= 1")
+
+
+def hw_of_area(video_hw: tuple[int, int], area_px: int) -> tuple[int, int]:
+    """The size of about this many pixels with a video's proportions, in multiples of 32.
+
+    Example:
+        >>> hw_of_area((1080, 1920), 256 * 320)
+        (224, 384)
+    """
+    height, width = video_hw
+    scale = (area_px / (height * width)) ** 0.5
+    return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)

@@ -16,7 +16,7 @@ from surgvos.models.interface import (
     MemoryBatch,
     PromptBatch,
 )
-from surgvos.models.nano.config import NanoConfig
+from surgvos.models.nano.config import NanoConfig, hw_of_area
 from surgvos.models.nano.decoder import MaskDecoder
 from surgvos.models.nano.matching import Matching
 from surgvos.models.nano.memory_encoder import MemoryEncoder
@@ -48,7 +48,7 @@ class NanoModel(nn.Module):
         self.config = config or NanoConfig()
         channels = self.config.num_heads * self.config.head_dim
         eight = self.config.decoder_widths[2]
-        self.image_encoder = Trunk(self.config)
+        self.image_encoder = Trunk(self.config.widths, self.config.depths)
         self.matching = Matching(self.config)
         self.read_projection = nn.Conv2d(2 * channels, eight, 1)
         self.prompt_maps = PromptMaps(self.config.num_heads, self.config.head_dim, eight)
@@ -63,9 +63,7 @@ class NanoModel(nn.Module):
 
     def input_hw(self, video_hw: tuple[int, int]) -> tuple[int, int]:
         """Keep the proportions, at the configured area, in multiples of 32."""
-        height, width = video_hw
-        scale = (self.config.input_area_px / (height * width)) ** 0.5
-        return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
+        return hw_of_area(video_hw, self.config.input_area_px)
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode images ``(N, 3, H, W)``, ``H`` and ``W`` multiples of 32, into strides 2, 4, 8, 16 and keys."""

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from surgvos.models.nano.config import NanoConfig
 from surgvos.models.nano.layers import ConvUnit, blocks
 
 
 class Trunk(nn.Module):
-    """Image ``(N, 3, H, W)`` -> features at strides 2, 4, 8, 16."""
+    """Image ``(N, 3, H, W)`` -> features at strides 2, 4, 8, 16.
 
-    def __init__(self, config: NanoConfig) -> None:
+    Args:
+        widths: Channels at strides 2, 4, 8 and 16.
+        depths: Residual blocks at strides 4, 8 and 16.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int], depths: tuple[int, int, int]) -> None:
         super().__init__()
-        two, four, eight, sixteen = config.widths
+        two, four, eight, sixteen = widths
         self.stem = ConvUnit(3, two, stride=2)
         self.stages = nn.ModuleList(
             nn.Sequential(ConvUnit(narrow, wide, stride=2), blocks(wide, depth))
-            for narrow, wide, depth in zip((two, four, eight), (four, eight, sixteen), config.depths, strict=True)
+            for narrow, wide, depth in zip((two, four, eight), (four, eight, sixteen), depths, strict=True)
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
