@@ -53,6 +53,7 @@ class FrameResult:
         objects: Object id -> `ObjectResult`, with the same keys as ``masks``.
         logits: Object id -> float32 ``(h_low, w_low)`` mask logits at the model's own resolution, before the
             overlap rule; their sign times the video-size interpolation gives ``masks``.
+        out_of_body: The frame was left out, as it does not show the inside of a body; there are no masks.
     """
 
     frame_index: int
@@ -60,3 +61,4 @@ class FrameResult:
     masks: dict[int, np.ndarray]
     objects: dict[int, ObjectResult]
     logits: dict[int, np.ndarray]
+    out_of_body: bool = False

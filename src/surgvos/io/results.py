@@ -38,12 +38,14 @@ class FrameRecord:
         name: Stem under which its results are written.
         time_s: Presentation time in seconds, or None.
         objects: Object id -> what is known of it.
+        out_of_body: The frame was left out, as it does not show the inside of a body.
     """
 
     index: int
     name: str
     time_s: float | None
     objects: dict[int, ObjectRecord]
+    out_of_body: bool = False
 
 
 class FrameLog:
@@ -150,7 +152,8 @@ def _to_json(result: FrameResult, time_s: float | None) -> dict[str, Any]:
             "area_px": int(mask.sum()),
             "box_xyxy": mask_to_box_xyxy(mask),
         }
-    return {"index": result.frame_index, "name": result.frame_name, "time_s": time_s, "objects": objects}
+    marks = {"out_of_body": True} if result.out_of_body else {}
+    return {"index": result.frame_index, "name": result.frame_name, "time_s": time_s, **marks, "objects": objects}
 
 
 def _from_json(line: dict[str, Any]) -> FrameRecord:
@@ -168,4 +171,4 @@ def _from_json(line: dict[str, Any]) -> FrameRecord:
             area_px=known["area_px"],
             box_xyxy=None if box is None else (box[0], box[1], box[2], box[3]),
         )
-    return FrameRecord(line["index"], line["name"], line["time_s"], objects)
+    return FrameRecord(line["index"], line["name"], line["time_s"], objects, line.get("out_of_body", False))

@@ -107,7 +107,7 @@ class DetectorAlone:
             masks = exclusive_masks(detection, self.min_score)
             scores = {class_id: detection.seen.score(class_id) for class_id in masks}
             objects = {i: ObjectResult(Phase.TRACKING, score, score, prompted=False) for i, score in scores.items()}
-            yield FrameResult(frame.index, frame.name, masks, objects, {})
+            yield FrameResult(frame.index, frame.name, masks, objects, {}, out_of_body=detection.looks_outside)
 
 
 class RecordingDetector:

@@ -61,6 +61,7 @@ class Detection:
         scores: float32 ``(n,)``, in [0, 1].
         sizes_px: int64 ``(num_regions,)``: pixels of each region.
         annotated: A person made it: it is to be taken as it is.
+        looks_outside: The frame looks as if it did not show the inside of a body; there are no instances.
 
     Example:
         >>> masks = np.array([[[True, True, False]], [[False, True, True]]])
@@ -77,6 +78,7 @@ class Detection:
     scores: np.ndarray
     sizes_px: np.ndarray
     annotated: bool = False
+    looks_outside: bool = False
 
     @classmethod
     def from_masks(

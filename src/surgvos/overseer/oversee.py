@@ -12,6 +12,8 @@ from typing import Any
 
 from surgvos.config.load import from_plain
 from surgvos.core.frame import Frame, FrameStream, VideoSource
+from surgvos.core.instances import MAX_CLASS_ID
+from surgvos.core.labels import LabelSpace
 from surgvos.core.prompts import MaskPrompt, PointPrompt
 from surgvos.core.results import FrameResult
 from surgvos.errors import ConfigError, InputError
@@ -19,12 +21,14 @@ from surgvos.io.video import prefetch
 from surgvos.overseer.corrections import Add, AnyOverseer, Correction, Drop, Reprompt, Restart
 from surgvos.overseer.detection import Detection
 from surgvos.overseer.detector import Detector
+from surgvos.overseer.instances import tell_apart
+from surgvos.overseer.out_of_body import is_outside
 from surgvos.overseer.sasvi import Sasvi
 from surgvos.tracking.objects import TrackedObject
 from surgvos.tracking.passes import Direction, Pass, forward_pass, frames_of
 from surgvos.tracking.session import Session
 
-_STATE = "overseer"
+_STATE, _OUTSIDE = "overseer", "out_of_body"
 _FIRST_OBJECT_ID = 1  # class 0 is a class like any other, object 0 is background
 
 
@@ -40,6 +44,8 @@ class OverseenSession:
         overseer: The rules; `Sasvi` by default.
         batch_size: Frames that are detected in one call. By default as many as the rules look ahead in
             `follow` of a video, and 1 for streams, so that no frame waits for others.
+        instances: Follow the instances of a class as objects of their own, with ids such as 501 and 502 in class 5
+            (`surgvos.core.instances`). Otherwise a class is one object.
 
     Example::
 
@@ -55,6 +61,7 @@ class OverseenSession:
         overseer: AnyOverseer | None = None,
         *,
         batch_size: int | None = None,
+        instances: bool = False,
     ) -> None:
         if session.object_ids:
             raise InputError(f"expected a session without prompts, got one with {len(session.object_ids)} object(s)")
@@ -63,8 +70,12 @@ class OverseenSession:
         self.session = session
         self.detector = detector
         self.overseer: AnyOverseer = Sasvi() if overseer is None else overseer
+        if instances:
+            _check_instances(detector.label_space, self.overseer)
         self._batch_size = batch_size
+        self._instances = instances
         self._state: Any = None
+        self._was_outside = False
         self._undetected: list[Frame] = []
         self._detected: deque[tuple[Frame, Detection]] = deque()
 
@@ -109,7 +120,7 @@ class OverseenSession:
             run: Of `plan`, or the rest of it; by default all frames.
 
         Yields:
-            Results whose masks go by class id.
+            Results whose masks go by class id, or by instance id.
         """
         run = self.plan(source) if run is None else run
         batch_size = self._batch_size or (self.overseer.look_ahead if isinstance(source, VideoSource) else 1)
@@ -138,7 +149,8 @@ class OverseenSession:
     def save(self, path: str | Path, progress: dict[str, Any] | None = None) -> None:
         """Write the memory and what the rules remember to a file, with a note on how far things have come."""
         state = None if self._state is None else asdict(self._state)
-        self.session.save(path, {**(progress or {}), _STATE: json.loads(json.dumps(state))})
+        notes = {_STATE: json.loads(json.dumps(state)), _OUTSIDE: self._was_outside}
+        self.session.save(path, {**(progress or {}), **notes})
 
     def restore(self, path: str | Path) -> dict[str, Any]:
         """Go on from what `save` wrote, with the same model, memory, detector and rules.
@@ -152,6 +164,7 @@ class OverseenSession:
         progress = self.session.restore(path)
         if _STATE not in progress:
             raise InputError(f"expected the state of a run with an overseer, got {str(path)!r} of a run without")
+        self._was_outside = progress.pop(_OUTSIDE)
         state = progress.pop(_STATE)
         self._state = None if state is None else from_plain(self.overseer.state_class, state)
         self._undetected.clear()
@@ -184,7 +197,13 @@ class OverseenSession:
         """Answer the oldest frame held."""
         window = [detection for _, detection in self._detected][: self.overseer.look_ahead]
         frame, _ = self._detected.popleft()
+        self._was_outside = is_outside(window, self._was_outside)
+        if self._was_outside:
+            self._forget()
+            return FrameResult(frame.index, frame.name, {}, {}, {}, out_of_body=True)
         result = _by_class(self.session.step(frame))
+        if self._instances:
+            window = tell_apart(window, result.masks)
         corrections, self._state = self.overseer.review(result, window, self._state)
         if not corrections:
             return result
@@ -192,6 +211,12 @@ class OverseenSession:
             self._apply(correction, frame.index)
         # The features of the frame are held: only what follows the encoder runs again.
         return _by_class(self.session.step(frame))
+
+    def _forget(self) -> None:
+        """Begin anew with the next frame, as if a video began with it."""
+        self._state = None
+        for object_id in self.session.object_ids:
+            self.session.remove(object_id)
 
     def _apply(self, correction: Correction, frame_index: int) -> None:
         if isinstance(correction, Restart):
@@ -206,6 +231,13 @@ class OverseenSession:
 
     def _show(self, class_id: int, prompt: MaskPrompt | PointPrompt, frame_index: int) -> None:
         self.session.add_prompt(frame_index, _object_id(class_id), prompt)
+
+
+def _check_instances(space: LabelSpace, overseer: AnyOverseer) -> None:
+    if max(space.ids, default=0) > MAX_CLASS_ID:
+        raise ConfigError(f"expected class ids up to {MAX_CLASS_ID} to tell instances apart, got {max(space.ids)}")
+    if getattr(overseer, "min_scores", None):
+        raise ConfigError("expected rules without min_scores to tell instances apart, got thresholds of classes")
 
 
 def _object_id(class_id: int) -> int:

@@ -19,20 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from surgvos.core.frame import Frame, FrameStream, VideoSource
 from surgvos.core.labels import LabelSpace
-from surgvos.core.masks import amend_label_map, masks_to_label_map
 from surgvos.core.results import FrameResult, ObjectResult
 from surgvos.errors import InputError
-from surgvos.io.masks import MaskWriter, read_label_map, read_mask_folder
 from surgvos.io.overlay import OverlayWriter, draw_overlay, render_overlay
 from surgvos.io.results import FrameLog, read_frame_log, write_json_atomic
+from surgvos.tracking.mask_files import MASKS, MaskFiles
 from surgvos.tracking.objects import TrackedObject
 from surgvos.tracking.passes import Direction, Pass
 
-MASKS, FRAMES, OVERLAY, RUN, RESUME = "masks", "frames.jsonl", "overlay.mp4", "run.json", "resume.safetensors"
+FRAMES, OVERLAY, RUN, RESUME = "frames.jsonl", "overlay.mp4", "run.json", "resume.safetensors"
 READ_AHEAD_FRAMES = 16
 
 Progress = Callable[[int, int | None], None]
@@ -110,6 +107,7 @@ def segment_video(
     record: dict[str, Any],
     *,
     label_space: LabelSpace | None = None,
+    instances: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
@@ -124,6 +122,8 @@ def segment_video(
             same.
         label_space: What the ids of the results mean where they are classes: colours, names, and which value says
             that nothing is there. None: they are objects, and 0 is nothing.
+        instances: Those ids are of instances (`surgvos.core.instances`), not of classes: ``masks/`` hold classes, and
+            ``instances/`` the same by instance.
         resume: Go on with a stopped run.
         progress: Told after every frame.
 
@@ -131,7 +131,8 @@ def segment_video(
         InputError: The folder holds another run, or the run cannot be resumed.
         SurgvosError: The disk is full. What was finished stays readable.
     """
-    return _Run(session, source, Path(out), settings, record, label_space, progress).do(resume=resume)
+    files = MaskFiles(Path(out), label_space, per_object=settings.per_object, instances=instances)
+    return _Run(session, source, Path(out), settings, record, files, progress).do(resume=resume)
 
 
 class _Run:
@@ -144,13 +145,11 @@ class _Run:
         out: Path,
         settings: RunSettings,
         record: dict[str, Any],
-        label_space: LabelSpace | None,
+        files: MaskFiles,
         progress: Progress | None,
     ) -> None:
         self.session, self.out, self.settings, self.record, self.progress = session, out, settings, record, progress
-        self.source, self.label_space = source, label_space
-        self.palette = None if label_space is None else label_space.palette()
-        self.names = None if label_space is None else {label.id: label.name for label in label_space.labels}
+        self.source, self.files = source, files
         self.live = not isinstance(source, VideoSource)
         self.num_frames_in_all: int | None = None
         self.num_frames = 0
@@ -231,7 +230,7 @@ class _Run:
             source = _remembering(self.source, READ_AHEAD_FRAMES + self.session.num_held_frames)
             results = self.session.follow(source, run)
             overlay: OverlayWriter | None = None
-            masks = stack.enter_context(MaskWriter(self.out / MASKS, palette=self.palette))
+            files = stack.enter_context(self.files)
             try:
                 for result in results:
                     frame = source.seen[result.frame_index]
@@ -240,31 +239,19 @@ class _Run:
                             OverlayWriter(self.out / OVERLAY, self.settings.fps, frame.hw)
                         )
                         overlay.write(
-                            draw_overlay(frame.image, result.masks, result.objects, self.names, palette=self.palette)
+                            draw_overlay(frame.image, result.masks, result.objects, files.names, palette=files.palette)
                         )
-                    if self.settings.per_object:
-                        masks.write_per_object(result.frame_name, result.masks)
-                    else:
-                        masks.write(result.frame_name, self._label_map(result, frame.hw, run))
+                    files.write(result, frame.hw, amends=run.within is not None)
                     log.write(result, frame.time_s)
                     left = run.behind(result.frame_index)
                     self._count()
                     if time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
-                        masks.flush()
+                        files.flush()
                         self._save(left)
             except KeyboardInterrupt:
-                masks.flush()
+                files.flush()
                 self._save(left)
                 raise
-
-    def _label_map(self, result: FrameResult, image_hw: tuple[int, int], run: Pass) -> np.ndarray:
-        """All objects of a frame in one map, with those that an earlier pass wrote."""
-        if self.label_space is not None:
-            return self.label_space.paint(result.masks, image_hw)
-        path = self.out / MASKS / f"{result.frame_name}.png"
-        if run.within is None or not path.exists():
-            return masks_to_label_map(result.masks, image_hw)
-        return amend_label_map(read_label_map(path), result.masks)
 
     def _count(self) -> None:
         self.num_frames += 1
@@ -299,12 +286,12 @@ class _Run:
             objects.setdefault(record.name, {}).update(found)
         render_overlay(
             self.source,
-            read_mask_folder(self.out / MASKS, (0,) if self.label_space is None else self.label_space.nothing),
+            self.files.read(),
             self.out / OVERLAY,
             fps=self.settings.fps,
             objects=objects,
-            labels=self.names,
-            palette=self.palette,
+            labels=self.files.names,
+            palette=self.files.palette,
         )
 
 
