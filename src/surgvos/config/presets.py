@@ -9,6 +9,7 @@ from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic import SceneConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
+from surgvos.data.synthetic_words import SyntheticWordsConfig
 from surgvos.data.transforms import Augmentation
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_phrases import VosPhrasesConfig
@@ -23,6 +24,7 @@ from surgvos.training.noise import MaskNoise
 from surgvos.training.optim import OptimiserSettings, Rate
 from surgvos.training.prompts import PromptSettings
 from surgvos.training.referring import ReferringSettings
+from surgvos.training.words import WordSettings
 
 
 def _stage(steps: int, num_frames: int, image_hw: tuple[int, int], batch_size: int) -> Stage:
@@ -107,10 +109,9 @@ def nano_finish() -> TrainConfig:
     )
 
 
-def nano_phrases() -> TrainConfig:
-    """The box model learns to read: phrases in single images, and all that it knew stays as it was."""
+def nano_words() -> TrainConfig:
+    """The box model learns what words look like, before ``nano_phrases``; the rest stays as it was."""
     finish = nano_finish()
-    assert isinstance(finish.task, ClipSettings)
     return replace(
         finish,
         model=ReferringNanoConfig(),
@@ -124,11 +125,27 @@ def nano_phrases() -> TrainConfig:
             "memory_encoder",
             "mask_decoder",
         ),
+        data=SyntheticWordsConfig(),
+        stages=(_stage(2200, 1, (192, 240), 16),),
+        task=WordSettings(),
+        optimiser=replace(finish.optimiser, learning_rate=1.5e-3, warmup_steps=100),
+        seed=4,
+    )
+
+
+def nano_phrases() -> TrainConfig:
+    """The box model learns to read: phrases in single images, after ``nano_words``; the rest stays as it was."""
+    words = nano_words()
+    finish = nano_finish()
+    assert isinstance(finish.task, ClipSettings)
+    return replace(
+        words,
+        init_from="runs/nano_words/model.safetensors",
         data=SyntheticPhrasesConfig(),
-        stages=(_stage(6000, 1, (192, 240), 12),),
+        stages=(_stage(2200, 1, (128, 160), 24), _stage(700, 1, (192, 240), 12), _stage(500, 1, (256, 320), 6)),
         task=ReferringSettings(memory=finish.task.memory, losses=replace(finish.task.losses, presence=1.0)),
         optimiser=replace(finish.optimiser, learning_rate=8e-4, warmup_steps=200),
-        seed=4,
+        seed=5,
     )
 
 
@@ -301,6 +318,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_refine,
         nano_images,
         nano_finish,
+        nano_words,
         nano_phrases,
         nano_finetune,
         sam2_finetune,

@@ -10,6 +10,7 @@ import numpy as np
 from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
+from surgvos.data.synthetic_words import SyntheticWordsConfig
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.errors import ConfigError
@@ -19,10 +20,11 @@ from surgvos.models.sam2 import Sam2Config
 from surgvos.training.clip import ClipSettings
 from surgvos.training.optim import OptimiserSettings
 from surgvos.training.referring import ReferringSettings
+from surgvos.training.words import WordSettings
 
 AnyModel = NanoConfig | ReferringNanoConfig | Sam2Config | ResurgConfig
-AnyData = SyntheticClipsConfig | SyntheticPhrasesConfig | VosFolderConfig | VosPhrasesConfig
-AnyTask = ClipSettings | ReferringSettings
+AnyData = SyntheticClipsConfig | SyntheticWordsConfig | SyntheticPhrasesConfig | VosFolderConfig | VosPhrasesConfig
+AnyTask = ClipSettings | WordSettings | ReferringSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

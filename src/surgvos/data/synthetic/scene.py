@@ -33,12 +33,14 @@ class SyntheticObject:
         kind: "instrument", "anatomy" or "shape".
         phrases: English phrases that hold in the first frame where the object is visible and fit no other
             object of the clip; empty where nothing said here tells it apart.
+        nouns: What it is called, from the most special to the most general.
     """
 
     id: int
     category: str
     kind: Kind
     phrases: tuple[str, ...]
+    nouns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +193,11 @@ def _describe(frames: np.ndarray, instances: np.ndarray, cast: Cast) -> tuple[Sy
     actors = {actor.object_id: actor for actor in cast.actors}
     return tuple(
         SyntheticObject(
-            i, actors[i].category, actors[i].kind, phrases_for(i, cast.names, sightings[first_frame[i]], first)
+            i,
+            actors[i].category,
+            actors[i].kind,
+            phrases_for(i, cast.names, sightings[first_frame[i]], first),
+            cast.names[i],
         )
         for i in sorted(first)
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surgvos.models.interface import ABSENT_LOGIT, ImageFeatures, MaskPrediction, PromptBatch, TextFeatures
@@ -40,8 +41,10 @@ class ReferringNanoConfig(NanoConfig):
 class PhraseFinder(nn.Module):
     """Where in an image is what a phrase says?
 
-    Places at stride 32 and words attend to each other, so that "the largest" and "on the left" can be told; what
-    comes of it goes back to stride 8 through the image's own detail.
+    Places at stride 16 are compared with the phrase in one space, in which words can be learnt by themselves (Radford
+    et al., CLIP, ICML 2021, for places instead of images). Places at stride 32, which know how alike they are, and
+    words attend to each other, so that "the largest" and "on the left" can be told; what comes of it goes back to
+    stride 8 through the image's own detail.
     """
 
     def __init__(self, config: ReferringNanoConfig) -> None:
@@ -53,13 +56,16 @@ class PhraseFinder(nn.Module):
         self.down_16, self.enter_16 = ConvUnit(width, width, stride=2), nn.Conv2d(w16, width, 1)
         self.refine_16 = blocks(width, 2)
         self.down_32, self.refine_32 = ConvUnit(width, width, stride=2), blocks(width, 2)
+        self.seen, self.meant = nn.Conv2d(width, width, 1), nn.Linear(width, width)
+        self.log_sharpness, self.doubt = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(-4.0))
+        self.alike_16, self.alike_32 = nn.Conv2d(1, width, 1), nn.Conv2d(1, width, 1)
         self.place = nn.Linear(4 * len(_WAVES), width)
         self.joint = nn.ModuleList(attention_layer(width) for _ in range(config.joint_depth))
         self.norm = nn.LayerNorm(width)
         self.modulate = nn.Linear(2 * width, 2 * width)
         self.up_16, self.merge_16 = nn.Conv2d(width, width, 1), blocks(width, 1)
         self.up_8, self.image_8, self.merge_8 = nn.Conv2d(width, eight, 1), nn.Conv2d(width, eight, 1), blocks(eight, 1)
-        self.judge = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(inplace=True), nn.Linear(width, 2))
+        self.judge = nn.Sequential(nn.Linear(3 * width + 1, width), nn.ReLU(inplace=True), nn.Linear(width, 2))
 
     def forward(self, levels: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
         """Look for ``B`` phrases in 1 or ``B`` images.
@@ -72,12 +78,14 @@ class PhraseFinder(nn.Module):
             ``(B, C, h, w)`` at stride 8, presence logits ``(B,)`` and IoU logits ``(B,)``.
         """
         num_phrases = text.pooled.shape[0]
-        x8 = self.enter_8(torch.cat((self.down_8(levels[1]), levels[2]), dim=1))
-        x16 = self.refine_16(torch.relu(self.down_16(x8) + self.enter_16(levels[3])))
+        x8, x16 = self._look(levels)
+        seen, meant = self._comparable(x16, text.pooled)
+        alike = (seen * meant[:, :, None, None]).sum(dim=1, keepdim=True).add(self.doubt).sigmoid()
         x32 = self.refine_32(self.down_32(x16))
+        x32 = x32 + self.alike_32(F.adaptive_max_pool2d(alike, x32.shape[-2:]))
         places = x32.flatten(2).transpose(1, 2) + self._where(x32)
         num_places = places.shape[1]
-        tokens = torch.cat((places.expand(num_phrases, -1, -1), text.tokens.to(places.dtype)), dim=1)
+        tokens = torch.cat((places, text.tokens.to(places.dtype)), dim=1)
         padded = torch.cat((text.is_token.new_zeros((num_phrases, num_places)), ~text.is_token), dim=1)
         for layer in self.joint:
             tokens = layer(tokens, src_key_padding_mask=padded)
@@ -86,10 +94,26 @@ class PhraseFinder(nn.Module):
         said = words.sum(dim=1) / text.is_token.sum(dim=1, keepdim=True)
         scale, shift = self.modulate(torch.cat((said, text.pooled.to(said.dtype)), dim=1))[..., None, None].chunk(2, 1)
         y32 = found.transpose(1, 2).unflatten(2, x32.shape[-2:])
-        y16 = self.merge_16(upsample_to(self.up_16(y32), x16) + x16 * (1 + scale) + shift)
+        y16 = self.merge_16(upsample_to(self.up_16(y32), x16) + x16 * (1 + scale) + shift + self.alike_16(alike))
         y8 = self.merge_8(upsample_to(self.up_8(y16), x8) + self.image_8(x8))
-        presence, iou = self.judge(torch.cat((found.mean(dim=1), found.amax(dim=1), said), dim=1)).unbind(dim=1)
+        told = torch.cat((found.mean(dim=1), found.amax(dim=1), said, alike.amax(dim=(2, 3))), dim=1)
+        presence, iou = self.judge(told).unbind(dim=1)
         return y8, presence, iou
+
+    def resemblance(self, levels: tuple[Tensor, ...], pooled: Tensor) -> Tensor:
+        """Compare ``N`` images with ``B`` phrases ``(B, C)``: logits ``(N, B, h, w)`` at stride 16."""
+        seen, meant = self._comparable(self._look(levels)[1], pooled)
+        return torch.einsum("nchw,bc->nbhw", seen, meant) + self.doubt
+
+    def _look(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """What an image shows at strides 8 and 16, whatever is looked for."""
+        x8 = self.enter_8(torch.cat((self.down_8(levels[1]), levels[2]), dim=1))
+        return x8, self.refine_16(torch.relu(self.down_16(x8) + self.enter_16(levels[3])))
+
+    def _comparable(self, x16: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Places and phrases in one space, where their product is a logit."""
+        meant = F.normalize(self.meant(pooled.to(x16.dtype)), dim=1) * self.log_sharpness.exp()
+        return F.normalize(self.seen(x16), dim=1), meant
 
     def _where(self, x32: Tensor) -> Tensor:
         """Each place by waves across the image, whatever its size: ``(1, h * w, C)``."""
@@ -115,6 +139,14 @@ class ReferringNano(NanoModel):
     def encode_text(self, phrases: Sequence[str]) -> TextFeatures:
         """Encode phrases; see `ReferringModel`."""
         return self.phrase_encoder(phrases)
+
+    def resemblance(self, features: ImageFeatures, text: TextFeatures) -> Tensor:
+        """How much places of ``N`` images look like what ``B`` phrases say, without regard to where they are.
+
+        Returns:
+            Logits ``(N, B, h, w)`` at stride 16.
+        """
+        return self.phrase_finder.resemblance(features.levels, text.pooled)
 
     def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
         """Look for phrases in one image alone; see `ReferringModel`."""
