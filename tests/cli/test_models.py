@@ -26,26 +26,34 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_list_names_every_model_with_licence_and_place() -> None:
-    lines = run("list").output.splitlines()
-    assert [line.split()[0] for line in lines] == registry.model_names()
-    assert all("Apache-2.0" in line or "by hand" in line for line in lines)
+    head, *lines = run("list").output.splitlines()
+    assert head.split() == ["name", "task", "size", "frames/s", "licence", "where"]
+    assert [line.split()[0] for line in lines] == list(registry.entries())
+    assert set(registry.model_names()) <= set(registry.entries())
+    assert all("Apache-2.0" in line or "by hand" in line or "MIT" in line for line in lines)
     assert any(line.endswith("from facebook/sam2.1-hiera-tiny") for line in lines)
 
 
 def test_list_says_what_was_fetched_before(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(checkpoint))
-    assert f"fetched, {checkpoint.stat().st_size / 1e6:.1f} MB" in run("list").output
+    (line,) = [line for line in run("list").output.splitlines() if line.startswith("sam2-hiera-tiny ")]
+    assert f" {checkpoint.stat().st_size / 1e6:.1f} MB " in line
+    assert line.endswith(" fetched")
 
 
-def test_get_prints_where_the_weights_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_checks_what_the_hub_gave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = {}
+    path = tmp_path / "sam2.1_hiera_tiny.pt"
+    path.write_bytes(b"other weights")
 
     def fetch(**what: str) -> str:
         asked.update(what)
-        return "cache/sam2.1_hiera_tiny.pt"
+        return str(path)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-    assert run("get", "sam2.1-hiera-tiny").output == "cache/sam2.1_hiera_tiny.pt\n"
+    result = run("get", "sam2.1-hiera-tiny")
+    assert result.exit_code == 1
+    assert result.output.startswith(f"surgvos: {path}: expected SHA-256 7402e0d8")
     assert asked == {"repo_id": "facebook/sam2.1-hiera-tiny", "filename": "sam2.1_hiera_tiny.pt"}
 
 
@@ -54,6 +62,7 @@ def test_get_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         raise ConnectionError("no route")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     result = run("get", "sam2.1-hiera-tiny")
     assert result.exit_code == 2
     assert result.output.startswith("surgvos: expected to fetch sam2.1_hiera_tiny.pt")

@@ -85,6 +85,7 @@ def test_offline_name_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=r"no route to host, try again online, or fetch https://.*tiny\.pt"):
         load_model("sam2-hiera-tiny")
 

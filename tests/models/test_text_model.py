@@ -17,7 +17,8 @@ from surgvos.models.sam2 import Sam2Model, small
 from surgvos.models.text import clip
 from surgvos.models.text.clip import FOLDER_VARIABLE, ClipTextTower
 from surgvos.models.text.mamba import BACKWARD, FORWARD, TUBES, MambaLayer, Volume, _put_back, _put_in
-from surgvos.models.zoo import ZOO, HandEntry
+from surgvos.models.zoo import ZOO
+from surgvos.models.zoo_entries import HandEntry
 from tiny_clip import WIDTH, tiny_clip_folder
 
 TOY = ResurgConfig(

@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -20,14 +21,37 @@ from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.checkpoints import cast_matmul_weights, load_checkpoint
 from surgvos.models.devices import resolve_device, resolve_dtype
 from surgvos.models.interface import VideoModel
-from surgvos.models.zoo import ZOO, published_image_size
+from surgvos.models.zoo import PUBLISHED, ZOO, published_image_size
+from surgvos.models.zoo_entries import BoxEntry, ZooEntry
 
 _ENDINGS = (".safetensors", ".pt", ".pth")
+_OVERSEER = "-overseer"
+"""Ending of the names of bundled weights that are a detector's, for `surgvos.overseer.load`."""
+
+_BOX_FRAMES_PER_SECOND = {"surgvos-nano": 30.0}
 
 
 def model_names() -> list[str]:
     """Names that `load_model` knows: those of the models in the box, then the published ones."""
-    return [*sorted(bundled_weights()), *ZOO]
+    return [*sorted(name for name in bundled_weights() if not name.endswith(_OVERSEER)), *ZOO]
+
+
+def entries() -> dict[str, ZooEntry]:
+    """All that is known by name: what is in the box, published models, and what works with them."""
+    sums = bundled_sha256()
+    box = {
+        name: BoxEntry(
+            name=name,
+            task="overseer" if name.endswith(_OVERSEER) else "follows what is shown",
+            licence="Apache-2.0",
+            file_name=path.name,
+            sha256=sums.get(name),
+            frames_per_second=_BOX_FRAMES_PER_SECOND.get(name),
+            path=path,
+        )
+        for name, path in sorted(bundled_weights().items())
+    }
+    return box | PUBLISHED
 
 
 def load_model(
@@ -91,8 +115,13 @@ def find_weights(name: str | Path) -> Path:
         return bundled[str(name)]
     if str(name) in ZOO:
         return ZOO[str(name)].fetch()
-    nearest = difflib.get_close_matches(str(name), model_names(), n=1, cutoff=0.0)
-    raise ConfigError(f"expected the name of a model or a weights file, got {str(name)!r}, try {nearest[0]!r}")
+    raise unknown_model(str(name), model_names())
+
+
+def unknown_model(name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that no model has: it says the nearest that one has."""
+    (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return ConfigError(f"expected the name of a model or a weights file, got {name!r}, try {nearest!r}")
 
 
 def _only_weights_in(folder: Path) -> Path:
@@ -106,7 +135,7 @@ def _only_weights_in(folder: Path) -> Path:
 
 
 def bundled_weights() -> dict[str, Path]:
-    """Weights that are installed with the package, by name."""
+    """Weights that are installed with the package, by name: those of models and of overseers."""
     return {path.stem: path for path in _bundle().glob("*.safetensors")}
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from surgvos.errors import CheckpointError, InputError
+from surgvos.models.folders import find_mirrored
 from surgvos.models.sam2.layers import without_autocast
 
 PUBLISHED = "openai/clip-vit-base-patch32"
@@ -100,7 +101,7 @@ class ClipTextTower:
 
     def _read_phrase(self, phrase: str, device: torch.device) -> ReadPhrases:
         if self._tower is None:
-            self._tokenizer, self._tower = _load(os.environ.get(FOLDER_VARIABLE) or self.source)
+            self._tokenizer, self._tower = _load(os.environ.get(FOLDER_VARIABLE) or _mirrored(self.source) or self.source)
         ids = self._tokenizer(phrase, verbose=False)["input_ids"]
         most = self._tower.config.max_position_embeddings
         if len(ids) > most:
@@ -109,6 +110,12 @@ class ClipTextTower:
                 f"{len(ids) - 2} in '{phrase[:40]}...', try to say it shorter"
             )
         return self.read_ids(ids, self._tokenizer.pad_token_id, device)
+
+
+def _mirrored(source: str) -> str | None:
+    """The folder of a mirror that holds a repository of the hub, under the last part of its name."""
+    found = find_mirrored(source.rpartition("/")[2])
+    return None if found is None else str(found)
 
 
 def _load(source: str) -> tuple[Any, Any]:
