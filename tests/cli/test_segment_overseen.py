@@ -86,6 +86,36 @@ def test_the_detector_alone_is_written_as_it_is(case: Path, tmp_path: Path) -> N
         np.testing.assert_array_equal(read_label_map(tmp_path / "out/masks" / path.name), read_label_map(path))
 
 
+def test_two_of_a_class_have_ids_of_their_own(case: Path, tmp_path: Path) -> None:
+    label_map = np.full(HW, NOTHING, np.uint8)
+    label_map[4:24, 4:34] = label_map[40:60, 50:80] = 2
+    for index in range(NUM_FRAMES):
+        write_label_map(tmp_path / f"seen/{index:05d}.png", label_map)
+    result = segment(case, tmp_path / "out", "--overseer", str(tmp_path / "seen"), "--instances", "--overlay")
+    assert result.exit_code == 0, result.output
+    classes, instances = (read_label_map(tmp_path / f"out/{what}/00000.png") for what in ("masks", "instances"))
+    np.testing.assert_array_equal(classes, label_map)
+    assert set(np.unique(instances).tolist()) == {0, 201, 202}
+    np.testing.assert_array_equal(instances > 0, label_map == 2)
+    assert len(np.unique(instances[:30])) == len(np.unique(instances[30:])) == 2
+    first = json.loads((tmp_path / "out/frames.jsonl").read_text().splitlines()[0])
+    assert list(first["objects"]) == ["201", "202"]
+
+
+def test_frames_outside_the_body_are_left_out(case: Path, tmp_path: Path) -> None:
+    inside, drape = (np.full((*HW, 3), color, np.uint8) for color in ((160, 60, 50), (40, 100, 160)))
+    write_video(tmp_path / "case.mp4", [inside] * 14 + [drape] * (NUM_FRAMES - 14))
+    words = ["segment", str(tmp_path / "case.mp4"), "--out", str(tmp_path / "out"), "--skip-out-of-body"]
+    words += ["--model", str(case / "tiny.safetensors"), "--overseer", str(case / "seen")]
+    result = CliRunner().invoke(app, [*words, "--label-space", str(case / "eye.yaml")])
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in (tmp_path / "out/frames.jsonl").read_text().splitlines()]
+    assert ["out_of_body" in line for line in lines] == [False] * 14 + [True] * (NUM_FRAMES - 14)
+    masks = [read_label_map(tmp_path / f"out/masks/{index:05d}.png") for index in range(NUM_FRAMES)]
+    assert (masks[0] == 0).any()
+    assert all((mask == NOTHING).all() for mask in masks[14:])
+
+
 def test_a_finished_run_is_left_alone(case: Path, tmp_path: Path) -> None:
     assert segment(case, tmp_path / "out").exit_code == 0
     assert segment(case, tmp_path / "out").exit_code == 2
@@ -98,6 +128,8 @@ def test_a_finished_run_is_left_alone(case: Path, tmp_path: Path) -> None:
         (("--point", "1@0:5,5"), "expected --point only without --overseer"),
         (("--rules", "sasvy"), "try 'sasvi'"),
         (("--no-tracker", "--rules", "sasvi"), "expected --no-tracker without --rules"),
+        (("--no-tracker", "--instances"), "expected --instances without --no-tracker"),
+        (("--annotated", "somewhere", "--instances"), "expected --instances without --no-tracker and --annotated"),
         (("--direction", "backward"), "expected direction forward"),
         (("--label-space", "cadis-9"), "expected"),
     ],

@@ -11,6 +11,9 @@ from surgvos.io.run_record import file_sha256
 from surgvos.overseer.alone import RecordingDetector
 from surgvos.overseer.annotations import AnnotatedDetector
 from surgvos.overseer.detector import Detector
+from surgvos.overseer.instances import ConnectedInstances
+from surgvos.overseer.mask_folder import MaskFolderDetector
+from surgvos.overseer.out_of_body import OutOfBodyDetector
 
 DETECTIONS = "overseer"
 
@@ -25,6 +28,8 @@ class Overseeing:
         rules: By name; None uses the detector alone.
         annotations: Folder of annotated frames, or None.
         keeps_detections: Whether the detector's own masks are written as well.
+        instances: Whether the objects of a class are told apart.
+        skips_out_of_body: Whether frames outside the body are left out.
         by_video: Folders hold a folder for each video, of its name.
     """
 
@@ -33,6 +38,8 @@ class Overseeing:
     rules: str | None
     annotations: Path | None
     keeps_detections: bool
+    instances: bool = False
+    skips_out_of_body: bool = False
     by_video: bool = False
 
     def open(self, video: str, out: Path, load: Callable[[str], Detector]) -> Detector:
@@ -44,6 +51,10 @@ class Overseeing:
             load: Gives the detector of a path.
         """
         detector = load(self._folder_of(video, self.detector))
+        if self.instances and isinstance(detector, MaskFolderDetector):
+            detector = ConnectedInstances(detector)
+        if self.skips_out_of_body:
+            detector = OutOfBodyDetector(detector)
         if self.keeps_detections:
             detector = RecordingDetector(detector, out / DETECTIONS)
         if self.annotations is None:

@@ -78,7 +78,15 @@ class Segmenter:
             tracker, of_overseer = self._overseen(self.job.overseeing, detector)
             record |= of_overseer
         summary = segment_video(
-            tracker, video, task.out, settings, record, label_space=label_space, resume=resume, progress=progress
+            tracker,
+            video,
+            task.out,
+            settings,
+            record,
+            label_space=label_space,
+            instances=self.job.overseeing is not None and self.job.overseeing.instances,
+            resume=resume,
+            progress=progress,
         )
         return Segmented(summary, len({i for _, i, _ in placed}) if self.job.overseeing is None else None)
 
@@ -94,7 +102,7 @@ class Segmenter:
             return DetectorAlone(detector), record
         rules = rules_by_name(asked.rules)
         record |= self._record() | {"rules": asdict(rules)}  # type: ignore[call-overload]
-        return OverseenSession(self._new_session(), detector, rules), record
+        return OverseenSession(self._new_session(), detector, rules, instances=asked.instances), record
 
     def _new_session(self) -> Session:
         return Session(self._network.model, self.job.memory, self.job.options, self.job.search)

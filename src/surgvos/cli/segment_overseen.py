@@ -37,6 +37,12 @@ class OverseerOptions:
     save_overseer: Annotated[
         bool, typer.Option("--save-overseer", help="Also write what the detector itself saw, to OUT/overseer")
     ] = False
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Tell the objects of a class apart; OUT/instances has their ids")
+    ] = False
+    skip_out_of_body: Annotated[
+        bool, typer.Option("--skip-out-of-body", help="Leave out frames that do not show the inside of the body")
+    ] = False
 
     def parse(self, *, by_video: bool) -> Overseeing | None:
         """Check that the options belong together; None where no overseer is asked for.
@@ -60,11 +66,18 @@ class OverseerOptions:
             raise InputError(
                 "expected --no-tracker without --rules and --annotated, got both; there is nothing to decide"
             )
+        if self.instances and (self.no_tracker or self.annotated is not None):
+            raise InputError(
+                "expected --instances without --no-tracker and --annotated, got both; a tracker tells objects apart, "
+                "and annotated frames name classes"
+            )
         return Overseeing(
             detector=self.overseer,
             label_space=self.label_space,
             rules=None if self.no_tracker else self.rules or "sasvi",
             annotations=self.annotated,
             keeps_detections=self.save_overseer,
+            instances=self.instances,
+            skips_out_of_body=self.skip_out_of_body,
             by_video=by_video,
         )
