@@ -39,8 +39,13 @@ NARROW = {"data.synthetic": {"core", "errors", "data.synthetic"}}
 HEAVY = {
     "accelerate",
     "av",
+    "defusedxml",
+    "highdicom",
     "huggingface_hub",
     "matplotlib",
+    "nibabel",
+    "pycocotools",
+    "pydicom",
     "ray",
     "tensorboard",
     "torchvision",

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from surgvos.errors import SurgvosError
+from surgvos.errors import InputError, SurgvosError
 
 PART_SUFFIX = ".part"
 
@@ -30,6 +31,29 @@ def replacing(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         _remove_if_there(part)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside ``path`` to write to; it becomes ``path`` when the block succeeds.
+
+    When the block fails, what it wrote is removed.
+
+    Raises:
+        InputError: ``path`` is there already and holds something: nothing is overwritten.
+        SurgvosError: The file system refuses, for example because the disk is full.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"expected a new or empty folder, got {str(path)!r}, which holds something; try another --out")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{path.name}-", suffix=PART_SUFFIX, dir=path.parent) as made:
+            part = Path(made) / path.name
+            part.mkdir()
+            yield part
+            os.replace(part, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> SurgvosError:

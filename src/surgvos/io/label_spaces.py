@@ -9,6 +9,7 @@ from surgvos.config.load import load_file
 from surgvos.core.label_tables import LABEL_SPACES, label_space_by_name
 from surgvos.core.labels import Label, LabelSpace, object_palette
 from surgvos.errors import ConfigError, InputError
+from surgvos.io.results import write_json_atomic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,20 @@ def read_label_space(path: str | Path) -> LabelSpace:
         name=Path(path).stem,
         raw_ids={raw.value: raw.id for raw in content.raw_ids},
     )
+
+
+def write_label_space(path: str | Path, space: LabelSpace) -> None:
+    """Write a label space so that `read_label_space` finds these ids, names and colours.
+
+    Raises:
+        SurgvosError: The disk is full or the folder not writable.
+    """
+    content = {
+        "classes": [{"id": label.id, "name": label.name, "color": list(label.color)} for label in space.labels],
+        "background": space.background,
+        "ignore": space.ignore,
+    }
+    write_json_atomic(path, content)
 
 
 def find_label_space(name: str | Path) -> LabelSpace:

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 
 from surgvos.core import Frame
 from surgvos.errors import InputError
+from surgvos.io.dicom_video import DicomVideo, is_dicom
 from surgvos.io.image_folder import IMAGE_SUFFIXES, ImageSequence, list_images
 from surgvos.io.live import LiveStream, open_address, open_camera
 from surgvos.io.video_file import VideoFile
@@ -19,12 +20,12 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-def open_video(source: str | Path, *, name: str | None = None) -> VideoFile | ImageSequence | LiveStream:
+def open_video(source: str | Path, *, name: str | None = None) -> VideoFile | ImageSequence | DicomVideo | LiveStream:
     """Open a source of frames.
 
     Args:
         source: A video file, a folder of jpg, png, bmp or tif images (natural order, frame name = file stem), one
-            image, ``camera:0``, or an address such as ``rtsp://host/path``.
+            image, a DICOM file, ``camera:0``, or an address such as ``rtsp://host/path``.
         name: Name of the video; by default the stem of the file or folder.
 
     Returns:
@@ -55,6 +56,8 @@ def open_video(source: str | Path, *, name: str | None = None) -> VideoFile | Im
         raise InputError(f"expected a video, got {text!r} with 0 bytes; try copying it again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSequence([path], name=path.stem if name is None else name)
+    if is_dicom(path):
+        return DicomVideo(path, name=name)
     return VideoFile(path, name=name)
 
 
