@@ -58,6 +58,15 @@ _PUPILS = (
 _VESSEL = Palette(((110, 16, 24), (160, 40, 44), (190, 80, 76)), 0.7, 0.0, 0.9)
 _VEIN = Palette(((50, 30, 60), (90, 60, 90), (130, 100, 120)), 0.7, 0.0, 0.9)
 
+_CLEAR_LOOKS = {
+    "gallbladder": Palette(((50, 90, 40), (90, 140, 70), (140, 184, 110)), 0.7, 0.3),
+    "cystic duct": Palette(((50, 90, 40), (90, 140, 70), (140, 184, 110)), 0.7, 0.0, 0.9),
+    "kidney": Palette(((110, 56, 30), (160, 90, 50), (190, 120, 80)), 0.7, 0.0, 0.6),
+    "peritoneum": Palette(((160, 150, 150), (206, 196, 196), (236, 230, 230)), 0.8, 0.6),
+    "ureter": Palette(((190, 180, 130), (222, 214, 170), (240, 236, 206)), 0.7, 0.0, 0.9),
+}
+"""Where each category shall be recognised: looks of those that are otherwise much alike."""
+
 _ANATOMY: dict[Style, tuple[tuple[str, tuple[Palette, ...], str], ...]] = {
     Style.ROBOTIC: (
         ("bowel", (BOWEL,), "organ"), ("fat", (FAT,), "organ"), ("kidney", (MUSCLE, LIVER), "organ"),
@@ -237,9 +246,11 @@ def _drift(rng: np.random.Generator, config: SceneConfig, share_xy: np.ndarray, 
 def _add_anatomy(rng: np.random.Generator, config: SceneConfig, cast: Cast, style: Style) -> None:
     category, palettes, form = _ANATOMY[style][rng.integers(len(_ANATOMY[style]))]
     palette = palettes[rng.integers(len(palettes))]
+    if config.recognisable:
+        palette = _CLEAR_LOOKS.get(category, palette)
     if form == "organ":
         # A polyp may have either colour of mucosa, and is told by its form: the other colour stays for the rest.
-        cast.palettes.update((palette,) if category == "polyp" else palettes)
+        cast.palettes.update((palette,) if category == "polyp" else (*palettes, palette))
     height = config.image_hw[0]
     if form == "tube":
         sprite = tube(rng, rng.uniform(1.1, 2.4) * height, rng.uniform(0.04, 0.14) * height, palette)
