@@ -55,13 +55,17 @@ def test_weights_say_what_they_are(tmp_path: Path, two: Path, name: str, kind: t
 
 
 def test_other_files_are_refused(tmp_path: Path, two: Path) -> None:
-    with pytest.raises(InputError, match="expected the weights of a detector or a folder of masks, got nothing"):
+    with pytest.raises(
+        InputError, match="expected surgvos-nano, the weights of a detector or a folder of masks, got nothing"
+    ):
         load_detector(tmp_path / "none.pth", two)
     save_file(
         {"image_encoder.trunk.pos_embed_window": torch.zeros(1), "maskmem_tpos_enc": torch.zeros(1)},
         tmp_path / "a.safetensors",
     )
-    with pytest.raises(CheckpointError, match="a Mask R-CNN, DETR, Mask2Former, got weights that look like sam2"):
+    with pytest.raises(
+        CheckpointError, match="a Mask R-CNN, DETR, Mask2Former, nano segmenter, got weights that look like sam2"
+    ):
         load_detector(tmp_path / "a.safetensors", two)
     (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(CheckpointError, match="truncated or of another kind"):

@@ -57,7 +57,7 @@ class NanoDetector:
         self.dtype = dtype
         network = NanoSegmenter(config)
         load_strictly(network, state, KIND)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.network = network.eval().to(self.device).to(memory_format=network.memory_format)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:

@@ -72,13 +72,13 @@ def class_shares(batch: FrameBatch, grid_hw: tuple[int, int]) -> Tensor:
 
 
 def cross_entropy_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy ``()`` against shares ``(N, K, h, w)``, each of ``K`` with a weight, the mean over what is labelled."""
+    """Cross-entropy against shares ``(N, K, h, w)``, each of ``K`` with a weight; the mean over what is labelled."""
     weighted = targets * weights[:, None, None]
     return -(weighted * logits.log_softmax(dim=1)).sum() / weighted.sum().clamp(min=1)
 
 
 def class_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """One minus the soft Dice coefficients over a batch ``(N, K, h, w)``, the mean of those that targets show: ``()``."""
+    """One minus the soft Dice coefficient over a batch ``(N, K, h, w)``; the mean over what the targets show."""
     labelled = targets.sum(dim=1, keepdim=True)
     overlap = (probabilities * targets).sum(dim=(0, 2, 3))
     size = (probabilities * labelled).sum(dim=(0, 2, 3)) + targets.sum(dim=(0, 2, 3))
