@@ -33,6 +33,8 @@ _CURVE_STEP_PX = 3
 _SMOOTHING = np.array([1, 2, 3, 2, 1], dtype=np.float32) / 9
 _BT709 = 1
 _LIMITED_RANGE = 1
+_FRAGMENTED = {"movflags": "+frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+_FRAGMENT_S = 2.0
 
 Box = tuple[int, int, int, int]
 
@@ -213,22 +215,25 @@ class OverlayWriter:
         path: Where the video goes.
         fps: Frames per second, above 0.
         hw: Height and width of the frames.
+        in_place: Write to ``path`` itself, in fragments of two seconds: for recordings without a known end, which
+            can be played while they grow and whatever ends them.
 
     Raises:
         InputError: ``fps`` is not above 0.
         SurgvosError: The file cannot be written.
     """
 
-    def __init__(self, path: str | Path, fps: float, hw: tuple[int, int]) -> None:
+    def __init__(self, path: str | Path, fps: float, hw: tuple[int, int], *, in_place: bool = False) -> None:
         if not fps > 0:
             raise InputError(f"expected fps above 0, got {fps}; try 25")
         self.path, self.fps, self.hw = Path(path), fps, hw
+        self._in_place = in_place
         self._exit = ExitStack()
         self._images: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=4)
         self._error: Exception | None = None
 
     def __enter__(self) -> OverlayWriter:
-        part = self._exit.enter_context(replacing(self.path))
+        part = self.path if self._in_place else self._exit.enter_context(replacing(self.path))
         self._thread = threading.Thread(target=self._encode, args=(part,), name="surgvos-overlay", daemon=True)
         self._thread.start()
         return self
@@ -271,8 +276,11 @@ class OverlayWriter:
     def _encode_all(self, part: Path) -> None:
         import av
 
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        options = _FRAGMENTED if self._in_place else {"movflags": "+faststart"}
+        with av.open(str(part), "w", format="mp4", options=options) as container:
             stream = _add_stream(container, self.fps, (self.hw[0] + self.hw[0] % 2, self.hw[1] + self.hw[1] % 2))
+            if self._in_place:
+                stream.codec_context.gop_size = max(1, round(_FRAGMENT_S * self.fps))
             index = 0
             while (image := self._images.get()) is not None:
                 container.mux(stream.encode(_to_picture(image, index)))

@@ -1,0 +1,1 @@
+"""`surgvos live`: watch a stream and prompt it in the browser."""

@@ -1,0 +1,83 @@
+"""What the page may say while it watches. Messages are read strictly: what is not expected is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from surgvos.config.load import from_plain
+from surgvos.core.prompts import BoxPrompt, PointPrompt, Prompt, TextPrompt
+from surgvos.errors import ConfigError
+from surgvos.server.security import read_message
+
+MAX_MESSAGE_BYTES = 4096
+MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Click:
+    """A click on an object, or beside it, in the picture that was seen; in pixels of the video."""
+
+    frame: int
+    object: int
+    x: float
+    y: float
+    is_on: bool = True
+
+    @property
+    def prompt(self) -> Prompt:
+        return PointPrompt((self.x, self.y), int(self.is_on))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A box around an object in the picture that was seen: ``x0, y0, x1, y1``."""
+
+    frame: int
+    object: int
+    box_xyxy: tuple[float, float, float, float]
+
+    @property
+    def prompt(self) -> Prompt:
+        return BoxPrompt(self.box_xyxy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """What an object is called; it is looked for from now on."""
+
+    object: int
+    text: str
+
+    def __post_init__(self) -> None:
+        if len(self.text) > MAX_TEXT:
+            raise ConfigError(f"expected a phrase of at most {MAX_TEXT} letters, got {len(self.text)}")
+
+    @property
+    def prompt(self) -> Prompt:
+        return TextPrompt(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Forget an object."""
+
+    object: int
+
+
+Wish: TypeAlias = Click | Box | Phrase | Remove
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Message:
+    wish: Wish
+
+
+def read_wish(content: str | bytes) -> Wish:
+    """Read a message of the page: ``{"kind": "click", "frame": 17, "object": 1, "x": 320, "y": 240}``.
+
+    Raises:
+        InputError: It is no message, or too long.
+        ConfigError: It says something else than what may be said.
+    """
+    return from_plain(_Message, {"wish": read_message(content, MAX_MESSAGE_BYTES)}).wish
