@@ -28,6 +28,7 @@ class _Target(NamedTuple):
 COMMANDS = {
     "demo": _Target("surgvos.cli.demo:demo", "Make a surgical-like clip, segment it and score it: start here."),
     "segment": _Target("surgvos.cli.segment:segment", "Segment a video: frames in, masks and an overlay out."),
+    "label": _Target("surgvos.cli.label:label", "Annotate and correct a video in the browser."),
     "live": _Target("surgvos.cli.live:live", "Segment a camera or a stream while it runs."),
     "export": _Target("surgvos.cli.export:export", "Write masks as other tools read them: COCO, DICOM, CVAT and more."),
     "import": _Target("surgvos.cli.export:import_", "Read masks of other tools, as truth or as prompts."),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgvos.errors import InputError, MissingExtraError
 from surgvos.server.security import MAX_MESSAGE_BYTES, Access, Guard
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def check_server_extra() -> None:
@@ -39,12 +42,20 @@ def serve(make_app: Callable[[], Any], access: Access, on_ready: Callable[[Acces
         MissingExtraError: The packages of a server are not installed.
     """
     check_server_extra()
-    import uvicorn
-
     listening = listen(access)
     found = replace(access, port=listening.getsockname()[1])
+    with listening:
+        server = guarded_server(make_app(), found)
+        on_ready(found)
+        server.run(sockets=[listening])
+
+
+def guarded_server(app: Any, access: Access) -> uvicorn.Server:
+    """An application behind its guard, ready to run on a socket of `listen`."""
+    import uvicorn
+
     config = uvicorn.Config(
-        Guard(make_app(), found),
+        Guard(app, access),
         log_level="warning",
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_max_queue=8,
@@ -53,9 +64,7 @@ def serve(make_app: Callable[[], Any], access: Access, on_ready: Callable[[Acces
         proxy_headers=False,
         server_header=False,
     )
-    with listening:
-        on_ready(found)
-        uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 def listen(access: Access) -> socket.socket:

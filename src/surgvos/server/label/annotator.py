@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from surgvos.core.frame import Frame
-from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, TextPrompt
+from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, TextPrompt, check_prompt_fits
 from surgvos.core.results import FrameResult, ObjectResult, Phase
 from surgvos.errors import InputError
 from surgvos.overseer.alone import exclusive_masks
@@ -250,7 +250,14 @@ class Annotator:
         points: tuple[tuple[float, float, int], ...],
         box_xyxy: tuple[float, float, float, float] | None,
     ) -> list[Change]:
+        """Give prompts to the model. What it says leaves the other objects their pixels, but where a click hits one."""
+        for prompt in prompts:
+            check_prompt_fits(prompt, self.project.video.hw)
         mask, known = self._asked.answer(object_id, prompts)
+        for other_id, other in self.project.labels.masks.get(frame, {}).items():
+            theirs = other.mask
+            if other_id != object_id and not _hits(points, theirs):
+                mask = mask & ~theirs
         if not mask.any():
             self._asked.forget()
             raise InputError("expected to find something there, got nothing; try another place, a box, or the brush")
@@ -364,6 +371,12 @@ def _prompts_of(shown: ObjectMask) -> list[Prompt]:
 
 def _point_prompt(points: Sequence[tuple[float, float, int]]) -> PointPrompt:
     return PointPrompt([point[:2] for point in points], [point[2] for point in points])
+
+
+def _hits(points: Sequence[tuple[float, float, int]], mask: np.ndarray) -> bool:
+    """Whether a click on the object lies on a mask."""
+    height, width = mask.shape
+    return any(mask[min(int(y), height - 1), min(int(x), width - 1)] for x, y, is_on in points if is_on)
 
 
 def _confidence(known: ObjectResult) -> float:

@@ -1,0 +1,68 @@
+// Pictures of frames: loaded ahead, kept for a while, and a thumbnail until one has come.
+
+const NUM_KEPT = 48;
+const NUM_AHEAD = 6;
+
+export class Frames extends EventTarget {
+  constructor() {
+    super();
+    this.kept = new Map();
+    this.thumbnails = new Map();
+    this.numFrames = 0;
+  }
+
+  /** The picture of a frame if it is here, else null; it is fetched, and those beside it. */
+  get(index, direction = 1) {
+    const image = this.fetch(index);
+    for (let step = 1; step <= NUM_AHEAD; step += 1) {
+      this.fetch(index + step * direction);
+      if (step === 1) this.fetch(index - direction);
+    }
+    while (this.kept.size > NUM_KEPT) this.kept.delete(this.kept.keys().next().value);
+    return isReady(image) ? image : null;
+  }
+
+  fetch(index) {
+    if (index < 0 || index >= this.numFrames) return null;
+    let image = this.kept.get(index);
+    if (image) {
+      this.kept.delete(index);
+    } else {
+      image = this.begin(`/frames/${index}.jpg`, index);
+    }
+    this.kept.set(index, image);
+    return image;
+  }
+
+  /** A small picture of a frame if it is here, else null. */
+  thumbnail(index) {
+    if (!this.thumbnails.has(index)) this.thumbnails.set(index, this.begin(`/thumbnails/${index}.jpg`, index));
+    const image = this.thumbnails.get(index);
+    return isReady(image) ? image : null;
+  }
+
+  /** The thumbnail nearest to a frame that is here, else null. */
+  nearest(index) {
+    let best = null;
+    for (const [at, image] of this.thumbnails) {
+      if (isReady(image) && (best === null || Math.abs(at - index) < Math.abs(best - index))) best = at;
+    }
+    return best === null ? null : this.thumbnails.get(best);
+  }
+
+  begin(address, index) {
+    const image = new Image();
+    image.addEventListener("load", () => this.dispatchEvent(new CustomEvent("loaded", { detail: index })));
+    // Whatever did not come is asked for again when it is next wanted.
+    image.addEventListener("error", () => {
+      if (this.kept.get(index) === image) this.kept.delete(index);
+      if (this.thumbnails.get(index) === image) this.thumbnails.delete(index);
+    });
+    image.src = address;
+    return image;
+  }
+}
+
+function isReady(image) {
+  return Boolean(image?.complete && image.naturalWidth);
+}
