@@ -285,6 +285,72 @@ def test_segments_are_said_to_be_instruments_tissue_or_neither(tmp_path: Path) -
     assert meanings == ["Instrument, device (physical object)", "Tissue", "Physical object"]
 
 
+def rewrite_segmentation(folder: Path, change: Any) -> Path:
+    """Make of our segmentation one that another tool has written."""
+    dataset = pydicom.dcmread(folder / "segmentation.dcm")
+    dataset.Manufacturer = "Another"
+    for item, name in zip(dataset.SegmentSequence, ("hook", "clip", "hook", "liver"), strict=True):
+        item.SegmentLabel = name
+        del item.TrackingID
+        del item.TrackingUID
+    change(dataset)
+    pydicom.dcmwrite(folder / "other.dcm", dataset, enforce_file_format=True)
+    return folder / "other.dcm"
+
+
+def test_segmentations_of_others_have_segment_numbers_or_names(tmp_path: Path) -> None:
+    export_video(video_of(shapes()), "dicom-seg", tmp_path / "out")
+    (tmp_path / "out" / "label_space.json").unlink()
+    path = rewrite_segmentation(tmp_path / "out", lambda _: None)
+    by_number = open_export(path, "dicom-seg")
+    assert [(label.id, label.name) for label in by_number.labels.labels] == [
+        (1, "hook 1"), (2, "clip"), (3, "hook 3"), (4, "liver"),
+    ]  # fmt: skip
+    assert [sorted(masks) for _, masks in by_number] == [[], [1, 2, 3], [2, 4], [], [1, 3], []]
+    by_name = open_export(path, "dicom-seg", LabelSpace.from_names(["liver", "hook", "clip"]))
+    assert [sorted(masks) for _, masks in by_name] == [[], [2, 3], [1, 3], [], [2], []]
+
+
+def test_segmentations_of_labels_are_read(tmp_path: Path) -> None:
+    """The newer kind, one frame of labels per frame of the source."""
+    maps = shapes()
+    export_video(video_of(maps), "dicom-seg", tmp_path / "out")
+    (tmp_path / "out" / "label_space.json").unlink()
+
+    def to_labels(dataset: pydicom.Dataset) -> None:
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.7"
+        dataset.SegmentationType = "LABELMAP"
+        dataset.DimensionIndexSequence = [dataset.DimensionIndexSequence[1]]
+        dataset.BitsAllocated = dataset.BitsStored = 8
+        dataset.HighBit = 7
+        first_of = {
+            int(group.FrameContentSequence[0].InStackPositionNumber) - 1: group
+            for group in dataset.PerFrameFunctionalGroupsSequence
+        }
+        for group in first_of.values():
+            del group.SegmentIdentificationSequence
+            group.FrameContentSequence[0].DimensionIndexValues = group.FrameContentSequence[0].DimensionIndexValues[1]
+        dataset.PerFrameFunctionalGroupsSequence = [first_of[index] for index in sorted(first_of)]
+        dataset.NumberOfFrames = len(first_of)
+        numbers = {number: segment for segment, number in enumerate(IDS, start=1)}
+        stored = np.vectorize(lambda value: numbers.get(value, 0))(maps[sorted(first_of)]).astype(np.uint8)
+        dataset.PixelData = stored.tobytes() + b"\0" * (stored.size % 2)
+
+    found = open_export(rewrite_segmentation(tmp_path / "out", to_labels), "dicom-seg")
+    assert found.labels.ids == (1, 2, 3, 4)
+    for (_, masks), label_map in zip(found, maps, strict=True):
+        expected = {k: label_map == number for k, number in enumerate(IDS, start=1) if (label_map == number).any()}
+        assert masks.keys() == expected.keys()
+        assert all(np.array_equal(masks[k], expected[k]) for k in masks)
+
+
+def test_a_segmentation_of_fractions_is_refused(tmp_path: Path) -> None:
+    export_video(video_of(shapes()), "dicom-seg", tmp_path / "out")
+    path = rewrite_segmentation(tmp_path / "out", lambda dataset: setattr(dataset, "SegmentationType", "FRACTIONAL"))
+    with pytest.raises(InputError, match="FRACTIONAL"):
+        open_export(path, "dicom-seg")
+
+
 def test_cvat_xml_follows_its_schema(tmp_path: Path) -> None:
     """Runs along the rows of the box, the first of them of background, as CVAT's documentation has them."""
     export_video(video_of(shapes()), "cvat", tmp_path / "out")

@@ -26,6 +26,7 @@ from surgvos.io.dicom_video import DicomVideo, read_dicom_header
 from surgvos.io.extras import import_extra
 
 FILE, SOURCE, _WHAT = "segmentation.dcm", "source.dcm", "a DICOM segmentation of a video"
+MANUFACTURER = "SurgVOS"
 MAX_BYTES = 2**32 - 2
 """Pixels of one file that are not compressed; their length is a 32-bit number."""
 
@@ -186,7 +187,7 @@ def _arguments(video: LabelledVideo, source: Any) -> dict[str, Any]:
         "series_number": int(source.get("SeriesNumber") or 0) + 1,
         "sop_instance_uid": uid(),
         "instance_number": 1,
-        "manufacturer": "SurgVOS",
+        "manufacturer": MANUFACTURER,
         "manufacturer_model_name": "SurgVOS",
         "software_versions": version("surgvos"),
         "device_serial_number": "0",
@@ -256,12 +257,16 @@ def _group(template: Any, segment: int, position: int, source_frame: int) -> Any
 
 
 def _open(found: Any, file: Path, labels: LabelSpace | None) -> LabelledVideo:
-    segments = {int(item.SegmentNumber): str(item.SegmentLabel) for item in found.SegmentSequence}
-    segments.pop(0, None)  # the background of a segmentation of labels
-    names = list(segments.values())
-    is_told_by_name = labels is not None or all(name.startswith("object ") for name in names)
-    by_name = ids_of_names(names, labels) if is_told_by_name else {}
-    ids = {segment: by_name.get(name, segment) for segment, name in segments.items()}
+    # The background of a segmentation of labels is its segment 0.
+    segments = {int(item.SegmentNumber): item for item in found.SegmentSequence if item.SegmentNumber > 0}
+    names = {number: str(item.SegmentLabel) for number, item in segments.items()}
+    if found.get("Manufacturer") == MANUFACTURER:
+        ids = {number: int(item.TrackingID) for number, item in segments.items()}
+    elif labels is not None:
+        by_name = ids_of_names(list(names.values()), labels)
+        ids = {number: by_name[name] for number, name in names.items()}
+    else:
+        ids = {number: number for number in segments}
     shared = found.SharedFunctionalGroupsSequence[0]
     frames: dict[int, list[tuple[int, int]]] = {}
     for number, group in enumerate(found.PerFrameFunctionalGroupsSequence, start=1):
@@ -279,7 +284,7 @@ def _open(found: Any, file: Path, labels: LabelSpace | None) -> LabelledVideo:
                 shown += [(ids[value], mask) for value, mask in parts]
             return join_masks(shown)
 
-    space = named_labels({ids[segment]: name for segment, name in segments.items()}) if labels is None else labels
+    space = named_labels({ids[number]: name for number, name in names.items()}) if labels is None else labels
     return LabelledVideo(file.stem, (int(found.Rows), int(found.Columns)), space, heads, read)
 
 
