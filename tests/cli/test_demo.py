@@ -1,4 +1,4 @@
-"""``surgvos demo``: with any model, it makes a clip, follows it three times, and scores."""
+"""``surgvos demo``: with any model, it makes a clip, segments it in several ways, and scores."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def test_demo(tmp_path: Path, weights: Path) -> None:
     arguments = ["demo", "--out", str(out), "--model", str(weights), "--frames", "8"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["prompt", "mask", "click", "box"]
-    for kind in ("mask", "click", "box"):
+    kinds = ["mask", "click", "box", "overseer"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["prompt", *kinds]
+    for kind in kinds:
         assert (out / kind / "demo" / "overlay.mp4").stat().st_size > 0
         assert json.loads((out / kind / "demo" / "run.json").read_text())["num_frames"] == 8
     again = CliRunner().invoke(app, arguments)

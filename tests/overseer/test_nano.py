@@ -12,10 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from overseer.networks import frames
+from surgvos.core import Frame
 from surgvos.core.labels import LabelSpace
+from surgvos.data.synthetic import SceneConfig, generate_clip
+from surgvos.data.synthetic_classes import class_maps
 from surgvos.errors import CheckpointError, InputError
 from surgvos.models.nano.segmenter import NanoSegmenter, NanoSegmenterConfig, infer_segmenter_config
-from surgvos.models.registry import load_model
+from surgvos.models.registry import bundled_weights, load_model
 from surgvos.overseer.detector import DetectorOptions
 from surgvos.overseer.load import load_detector
 from surgvos.overseer.nano import MIN_CELLS, NanoDetector
@@ -129,3 +132,22 @@ def test_weights_of_a_file_need_a_label_space_that_fits(tmp_path: Path) -> None:
     save_file(damaged, path)
     with pytest.raises(CheckpointError, match=r"nano segmenter, got some with 1 missing \(first: class_head.merge"):
         load_detector(path, THREE, device="cpu")
+
+
+def test_the_overseer_in_the_box_sees_instruments() -> None:
+    detector = load_detector("surgvos-nano", device="cpu")
+    assert detector.label_space.name == "surgvos-nano"
+    common = union = 0
+    for seed in range(900000, 900008):
+        clip = generate_clip(seed, SceneConfig(image_hw=(256, 320), num_frames=1, surgical_share=1.0))
+        truth = class_maps(clip)[0] == 1
+        (detection,) = detector.detect([Frame(0, "00000", clip.frames[0])])
+        found = detection.above(0.5).mask(1)
+        common += int((truth & found).sum())
+        union += int((truth | found).sum())
+    assert detector.label_space[1].name == "instrument"
+    assert common / union > 0.5
+
+
+def test_what_is_in_the_box_is_small() -> None:
+    assert sum(path.stat().st_size for path in bundled_weights().values()) <= 20e6

@@ -27,6 +27,8 @@ def demo(
 ) -> None:
     """Make a surgical-like clip, follow its objects from a mask, a click and a box, and score what comes out.
 
+    Then let the overseer in the box say what is there, without any prompt, and score its classes in place of objects.
+
     Nothing is downloaded. Look at the overlays:
 
         surgvos demo --out demo
@@ -35,7 +37,6 @@ def demo(
         raise InputError(f"expected a new folder, got {str(out)!r} with something in it; try another --out")
 
     from surgvos.data.synthetic import SceneConfig, generate_clip, write_clip
-    from surgvos.evaluation import evaluate_folders
     from surgvos.models.registry import load_model
 
     config = SceneConfig(
@@ -48,12 +49,20 @@ def demo(
     for kind in ("mask", "click", "box"):
         with progress_bar(f"{kind}: frames") as progress:
             _segment(loaded, out / "scene" / "JPEGImages" / VIDEO, out / kind / VIDEO, _prompts(clip, kind), progress)
-        report = evaluate_folders(out / kind, out / "scene" / "Annotations", "davis")
-        mean = report.mean
-        scores = (mean.jaccard_and_boundary_f, mean.jaccard, mean.boundary_f)
-        typer.echo(
-            f"{kind:8}" + "".join(f"{score:7.1f}" for score in scores) + f"   {out / kind / VIDEO / 'overlay.mp4'}"
-        )
+        _report(out, kind, out / "scene" / "Annotations")
+    _write_classes(clip, out / "scene" / "Classes" / VIDEO)
+    with progress_bar("overseer: frames") as progress:
+        _oversee(loaded, out / "scene" / "JPEGImages" / VIDEO, out / "overseer" / VIDEO, progress)
+    _report(out, "overseer", out / "scene" / "Classes")
+
+
+def _report(out: Path, kind: str, truth: Path) -> None:
+    """Score a folder of masks, and say so in a line."""
+    from surgvos.evaluation import evaluate_folders
+
+    mean = evaluate_folders(out / kind, truth, "davis").mean
+    scores = (mean.jaccard_and_boundary_f, mean.jaccard, mean.boundary_f)
+    typer.echo(f"{kind:8}" + "".join(f"{score:7.1f}" for score in scores) + f"   {out / kind / VIDEO / 'overlay.mp4'}")
 
 
 def _segment(model: Any, images: Path, out: Path, prompts: dict[int, Prompt], progress: Any) -> None:
@@ -65,6 +74,31 @@ def _segment(model: Any, images: Path, out: Path, prompts: dict[int, Prompt], pr
     for object_id, prompt in prompts.items():
         session.add_prompt(0, object_id, prompt)
     segment_video(session, open_video(images), out, RunSettings(overlay=True), {"demo": VIDEO}, progress=progress)
+
+
+def _oversee(model: Any, images: Path, out: Path, progress: Any) -> None:
+    """Label the classes that the overseer in the box sees."""
+    from surgvos.io.video import open_video
+    from surgvos.overseer.load import load_detector
+    from surgvos.overseer.oversee import OverseenSession
+    from surgvos.tracking.run import RunSettings, segment_video
+    from surgvos.tracking.session import Session
+
+    detector = load_detector("surgvos-nano")
+    overseen = OverseenSession(Session(model), detector)
+    settings, record = RunSettings(overlay=True), {"demo": VIDEO}
+    segment_video(
+        overseen, open_video(images), out, settings, record, label_space=detector.label_space, progress=progress
+    )
+
+
+def _write_classes(clip: SyntheticClip, folder: Path) -> None:
+    """Write the true class of every pixel."""
+    from surgvos.data.synthetic_classes import SYNTHETIC_CLASSES, class_maps
+    from surgvos.io.masks import write_label_map
+
+    for index, label_map in enumerate(class_maps(clip)):
+        write_label_map(folder / f"{index:05d}.png", label_map, SYNTHETIC_CLASSES.palette())
 
 
 def _visible_ids(clip: SyntheticClip) -> list[int]:

@@ -123,7 +123,7 @@ _ENDOVIS18_TYPES = (
     "suction",
     "clip applier",
 )
-_NANO_CLASSES = ("instrument", "needle", "thread", "vessel", "organ", "iris", "pupil", "polyp")
+_NANO_CLASSES = ("instrument", "needle", "vessel", "organ", "iris", "pupil")
 
 
 def label_space_by_name(name: str) -> LabelSpace:

@@ -19,7 +19,15 @@ SYNTHETIC_CLASSES = LABEL_SPACES["surgvos-nano"]
 _IDS = {label.name: label.id for label in SYNTHETIC_CLASSES.labels}
 _TUBES = dict.fromkeys(("vessel", "ureter", "cystic duct"), "vessel")
 _ORGANS = dict.fromkeys(("bowel", "fat", "kidney", "peritoneum", "liver", "gallbladder"), "organ")
-_CLASS_OF_CATEGORY = _TUBES | _ORGANS | {"articulated shape": "instrument"} | {name: name for name in _IDS}
+_HARDLY_SEEN = dict.fromkeys(("thread", "polyp", "fold"), None)
+"""A pixel wide, or of what lies behind: a small network does not learn them."""
+_CLASS_OF_CATEGORY: dict[str, str | None] = {
+    "articulated shape": "instrument",
+    **{name: name for name in ("needle", "iris", "pupil")},
+    **_TUBES,
+    **_ORGANS,
+    **_HARDLY_SEEN,
+}
 
 _LOOK = Augmentation(
     max_rotation=0.0,
@@ -31,7 +39,7 @@ _LOOK = Augmentation(
 
 
 def class_of(item: SyntheticObject) -> int:
-    """Class id of an object; background for what has no class: shapes, and folds of what lies behind."""
+    """Class id of an object; background for what has no class."""
     name = _CLASS_OF_CATEGORY.get(item.category, "instrument" if item.kind == "instrument" else None)
     return SYNTHETIC_CLASSES.background if name is None else _IDS[name]
 

@@ -27,7 +27,7 @@ class NanoSegmenterConfig:
         input_area_px: The input keeps the video's proportions and has about this many pixels.
     """
 
-    num_classes: int = 8
+    num_classes: int = 6
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     depths: tuple[int, int, int] = (2, 2, 3)
     context_width: int = 160
