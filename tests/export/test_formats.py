@@ -550,6 +550,29 @@ def test_npz_whose_header_lies_is_refused(tmp_path: Path) -> None:
         open_export(tmp_path / "out", "npz")
 
 
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "..", ""])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="name a file"):
+        FrameHead(0, name)
+    export_video(video_of(shapes()), "npz", tmp_path / "out")
+    path = tmp_path / "out" / "masks.npz"
+    with np.load(path) as found:
+        arrays = dict(found)
+    np.savez_compressed(path, **arrays | {"frame_names": np.array([name, *arrays["frame_names"][1:]])})
+    with pytest.raises(InputError, match="name a file"):
+        open_export(path, "npz")
+
+
+def test_images_of_a_size_beyond_reason_are_refused(tmp_path: Path) -> None:
+    export_video(video_of(shapes()), "coco", tmp_path / "out")
+    change_json(
+        tmp_path / "out" / "annotations.json",
+        lambda content: [image.update(height=10**9, width=10**9) for image in content["images"]],
+    )
+    with pytest.raises(InputError, match="pixels"):
+        open_export(tmp_path / "out", "coco")
+
+
 def test_nifti_of_fractions_is_refused(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 4, 5), np.float32), np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match="whole numbers"):

@@ -15,6 +15,9 @@ from surgvos.core.labels import Label, LabelSpace, object_palette
 from surgvos.core.masks import masks_to_label_map
 from surgvos.errors import InputError
 
+MAX_PIXELS = 2**28
+"""Eight times the pixels of a frame of 8K video: a file that speaks of more is not believed."""
+
 _OBJECT = re.compile(r"object (\d+)")
 
 
@@ -35,6 +38,9 @@ class FrameHead:
     image_name: str = ""
 
     def __post_init__(self) -> None:
+        # Names come from files of others, and name files of ours.
+        if self.name in ("", ".", "..") or Path(self.name).name != self.name:
+            raise InputError(f"expected a frame name that can name a file, got {self.name!r}; try '00017'")
         if not self.image_name:
             object.__setattr__(self, "image_name", f"{self.name}.jpg")
 
@@ -163,15 +169,17 @@ def one_size(sizes: Collection[tuple[int, int]], path: Path) -> tuple[int, int]:
     """The size ``(h, w)`` that all images of a file have.
 
     Raises:
-        InputError: They have none, or several.
+        InputError: They have none, several, or one beyond reason.
     """
     distinct = set(sizes)
     if len(distinct) != 1:
         raise InputError(
             f"expected images of one size in {str(path)!r}, got {len(distinct)} sizes; try one file per video"
         )
-    height, width = distinct.pop()
-    return int(height), int(width)
+    height, width = (int(length) for length in distinct.pop())
+    if not (height >= 1 and width >= 1 and height * width <= MAX_PIXELS):
+        raise InputError(f"expected images of up to {MAX_PIXELS} pixels in {str(path)!r}, got {width}x{height}")
+    return height, width
 
 
 def object_labels(ids: Iterable[int]) -> LabelSpace:

@@ -33,7 +33,8 @@ from surgvos.export.interface import FrameHead, LabelledVideo, named_labels
 from surgvos.export.json_files import explaining, file_in
 
 FILE, _WHAT = "masks.npz", "an export to npz"
-_BROKEN = (OSError, ValueError, zipfile.BadZipFile, EOFError)
+MAX_DESCRIPTION_BYTES = 2**28
+_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,12 @@ class Packed:
     def read(self, path: Path, labels: LabelSpace | None) -> LabelledVideo:
         """Open ``masks.npz``; frames are unpacked one by one."""
         file = file_in(path, FILE, "*.npz")
+        with _readable(file), zipfile.ZipFile(file) as archive:
+            if (
+                sum(member.file_size for member in archive.infolist() if member.filename != "masks.npy")
+                > MAX_DESCRIPTION_BYTES
+            ):
+                raise ValueError("names beyond reason")
         with _readable(file), explaining(file, _WHAT), np.load(file, allow_pickle=False) as found:
             keys = ("ids", "names", "image_hw", "frame_names", "frame_indices", "times_s")
             ids, names, image_hw, frame_names, indices, times = (found[key].tolist() for key in keys)
