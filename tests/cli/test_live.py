@@ -36,7 +36,7 @@ def test_a_file_is_segmented_while_it_is_replayed(case: Path, tmp_path: Path) ->
     assert records[0].objects[1].result.prompted
     assert [record.index for record in records] == sorted({record.index for record in records})
     assert records[-1].index == 9
-    assert len(open_video(recording)) >= 5  # as long as it was shown
+    assert 0.5 < max(frame.time_s or 0 for frame in open_video(recording))  # as long as it was shown
     assert "latency of masks" in said
 
 

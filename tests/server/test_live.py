@@ -21,8 +21,9 @@ from surgvos.errors import ConfigError, InputError
 from surgvos.io.results import frame_line
 from surgvos.live.moments import Arrived, Picture
 from surgvos.server.live.app import MAX_VIEWERS, LiveServer
-from surgvos.server.live.messages import MAX_MESSAGE_BYTES, read_wish
+from surgvos.server.live.messages import MAX_MESSAGE_BYTES, read_said
 from surgvos.server.live.spread import JpegEncoder, Spread
+from surgvos.server.live.viewer import MAX_UNDER_WAY
 from surgvos.server.security import Access, Guard
 
 OWN = {"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:8000"}
@@ -52,11 +53,12 @@ def read_picture(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def next_picture(page: WebSocketTestSession, frame: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Read until this frame is shown."""
+    """Look until this frame is shown, as a page does."""
     while True:
         message = page.receive()
         if message.get("bytes"):
             description, image = read_picture(message["bytes"])
+            page.send_json({"kind": "seen", "frame": description["frame"]})
             if description["frame"] >= frame:
                 return description, image
 
@@ -148,6 +150,18 @@ def test_a_slow_viewer_gets_the_newest_picture_and_keeps_nobody_waiting() -> Non
     assert asyncio.run(check()) == [100, 101]
 
 
+def test_a_page_that_is_slow_has_no_queue_of_old_pictures(client: TestClient, run: Recorded) -> None:
+    with watch(client) as page:
+        run.send_shown(*range(20))
+        received = [read_picture(page.receive_bytes())[0]["frame"] for _ in range(MAX_UNDER_WAY)]
+        run.send_shown(20, 21)
+        for _ in range(5):  # to say it more than once is no use
+            page.send_json({"kind": "seen", "frame": received[0]})
+        # What was under way was old; what comes once the page is ready is not.
+        assert read_picture(page.receive_bytes())[0]["frame"] == 21
+    assert max(received) < 20
+
+
 def test_a_picture_is_encoded_once_for_all_who_watch() -> None:
     encoded = []
 
@@ -174,16 +188,16 @@ def test_a_picture_is_encoded_once_for_all_who_watch() -> None:
 
 
 def test_wishes_become_prompts() -> None:
-    click = read_wish('{"kind": "click", "frame": 3, "object": 2, "x": 1.5, "y": 2, "is_on": false}')
-    box = read_wish('{"kind": "box", "frame": 3, "object": 2, "box_xyxy": [1, 2, 3, 4]}')
-    phrase = read_wish('{"kind": "phrase", "object": 2, "text": "needle driver"}')
+    click = read_said('{"kind": "click", "frame": 3, "object": 2, "x": 1.5, "y": 2, "is_on": false}')
+    box = read_said('{"kind": "box", "frame": 3, "object": 2, "box_xyxy": [1, 2, 3, 4]}')
+    phrase = read_said('{"kind": "phrase", "object": 2, "text": "needle driver"}')
     assert isinstance(click.prompt, PointPrompt)
     assert click.prompt.points_xy.tolist() == [[1.5, 2.0]]
     assert click.prompt.labels.tolist() == [0]
     assert isinstance(box.prompt, BoxPrompt)
     assert box.prompt.box_xyxy.tolist() == [1, 2, 3, 4]
     assert phrase.prompt == TextPrompt("needle driver")
-    assert read_wish('{"kind": "remove", "object": 7}').object == 7
+    assert read_said('{"kind": "remove", "object": 7}').object == 7
 
 
 @pytest.mark.parametrize(
@@ -208,7 +222,7 @@ def test_wishes_become_prompts() -> None:
 )
 def test_what_may_not_be_said_is_refused(content: str | bytes) -> None:
     with pytest.raises((InputError, ConfigError)):
-        read_wish(content).prompt  # noqa: B018
+        read_said(content).prompt  # noqa: B018
 
 
 def test_a_click_is_answered_with_the_frame_that_it_went_to(client: TestClient, run: Recorded) -> None:

@@ -229,7 +229,8 @@ class OverlayWriter:
         self.path, self.fps, self.hw = Path(path), fps, hw
         self._in_place = in_place
         self._exit = ExitStack()
-        self._images: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=4)
+        self._place = -1
+        self._images: queue.Queue[tuple[np.ndarray, int] | None] = queue.Queue(maxsize=4)
         self._error: Exception | None = None
 
     def __enter__(self) -> OverlayWriter:
@@ -238,8 +239,13 @@ class OverlayWriter:
         self._thread.start()
         return self
 
-    def write(self, image: np.ndarray) -> None:
-        """Queue a frame, uint8 ``(h, w, 3)`` RGB, which must not be changed afterwards.
+    def write(self, image: np.ndarray, place: int | None = None) -> None:
+        """Queue a frame.
+
+        Args:
+            image: uint8 ``(h, w, 3)`` RGB; must not be changed afterwards.
+            place: When it is shown, counted in frames; above that of the frame before, which is shown until then. By
+                default the next one.
 
         Raises:
             InputError: The frame has another size.
@@ -249,7 +255,8 @@ class OverlayWriter:
             raise InputError(f"expected frames of shape {(*self.hw, 3)}, got {image.shape}")
         if self._error is not None:
             raise self._failure(self._error) from self._error
-        self._images.put(image)
+        self._place = self._place + 1 if place is None else place
+        self._images.put((image, self._place))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -281,10 +288,8 @@ class OverlayWriter:
             stream = _add_stream(container, self.fps, (self.hw[0] + self.hw[0] % 2, self.hw[1] + self.hw[1] % 2))
             if self._in_place:
                 stream.codec_context.gop_size = max(1, round(_FRAGMENT_S * self.fps))
-            index = 0
-            while (image := self._images.get()) is not None:
-                container.mux(stream.encode(_to_picture(image, index)))
-                index += 1
+            while (placed := self._images.get()) is not None:
+                container.mux(stream.encode(_to_picture(*placed)))
             container.mux(stream.encode(None))
 
 
@@ -305,14 +310,14 @@ def _add_stream(container: Any, fps: float, even_hw: tuple[int, int]) -> Any:
     return stream
 
 
-def _to_picture(image: np.ndarray, index: int) -> av.VideoFrame:
+def _to_picture(image: np.ndarray, place: int) -> av.VideoFrame:
     import av
 
     odd_rows, odd_columns = image.shape[0] % 2, image.shape[1] % 2
     padded = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
     picture = av.VideoFrame.from_ndarray(padded, format="rgb24")
     picture = picture.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE)
-    picture.pts = index
+    picture.pts = place
     return picture
 
 

@@ -101,14 +101,14 @@ class ObjectLog(Output[Answer]):
 
 
 class Recording(Output[Picture]):
-    """Writes the pictures that are shown to an mp4 with a steady clock.
+    """Writes the pictures that are shown to an mp4, each at its time.
 
-    Where pictures are missing, the one before is held, so that the recording lasts as long as what it shows. It ends
-    where the picture changes its size. What a kill leaves can be played.
+    Where pictures are missing, the one before is shown for longer, so that the recording lasts as long as what it
+    shows. It ends where the picture changes its size. What a kill leaves can be played.
 
     Args:
         path: Of the file.
-        fps: Its frames per second.
+        fps: The most frames per second; what comes faster is left out.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -116,9 +116,8 @@ class Recording(Output[Picture]):
         self._path, self._fps = path, fps
         self._file = ExitStack()
         self._writer: OverlayWriter | None = None
-        self._newest: Picture | None = None
         self._started_s = 0.0
-        self._num_frames = 0
+        self._place = -1
 
     def _write(self, thing: Picture) -> None:
         hw = thing.arrived.frame.hw
@@ -128,13 +127,9 @@ class Recording(Output[Picture]):
         if hw != self._writer.hw:
             raise SurgvosError(f"expected pictures of one size in {str(self._path)!r}, got another; it ends there")
         place = round((thing.at_s - self._started_s) * self._fps)
-        held = self._newest or thing
-        for _ in range(self._num_frames, place):
-            self._writer.write(held.image)
-        if place >= self._num_frames:
-            self._writer.write(thing.image)
-        self._num_frames = max(self._num_frames, place + 1)
-        self._newest = thing
+        if place > self._place:
+            self._writer.write(thing.image, place)
+            self._place = place
 
     def _close(self) -> None:
         self._file.close()

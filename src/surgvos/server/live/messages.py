@@ -65,19 +65,27 @@ class Remove:
     object: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A picture has reached the eye: the page is ready for another one."""
+
+    frame: int
+
+
 Wish: TypeAlias = Click | Box | Phrase | Remove
+Said: TypeAlias = Wish | Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Message:
-    wish: Wish
+    said: Said
 
 
-def read_wish(content: str | bytes) -> Wish:
+def read_said(content: str | bytes) -> Said:
     """Read a message of the page: ``{"kind": "click", "frame": 17, "object": 1, "x": 320, "y": 240}``.
 
     Raises:
         InputError: It is no message, or too long.
         ConfigError: It says something else than what may be said.
     """
-    return from_plain(_Message, {"wish": read_message(content, MAX_MESSAGE_BYTES)}).wish
+    return from_plain(_Message, {"said": read_message(content, MAX_MESSAGE_BYTES)}).said

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -14,17 +14,19 @@ from surgvos.core.labels import object_palette
 from surgvos.errors import SurgvosError
 from surgvos.live.engine import LiveEngine
 from surgvos.live.moments import Picture
-from surgvos.server.live.messages import Remove, Wish, read_wish
+from surgvos.server.live.messages import Remove, Seen, Wish, read_said
 from surgvos.server.live.spread import JpegEncoder, Spread
 
+MAX_UNDER_WAY = 2
 _MAX_REPLIES = 64
 
 
 class Viewer:
-    """Sends the newest picture whenever the page is ready for one, and replies in between.
+    """Sends the newest picture whenever the page is ready for one, and answers its wishes.
 
     A picture is one binary message: the length of its description (4 bytes, big-endian), the description in JSON, the
-    JPEG. A reply is a text message in JSON.
+    JPEG. At most two are under way: without that, a slow browser would have a queue of pictures in front of it, and
+    show what is long past as if it were now. A reply is a text message in JSON.
 
     Args:
         page: An accepted socket.
@@ -36,52 +38,63 @@ class Viewer:
     def __init__(self, page: WebSocket, engine: LiveEngine, pictures: Spread[Picture], encoder: JpegEncoder) -> None:
         self._page, self._engine, self._pictures, self._encoder = page, engine, pictures, encoder
         self._loop = asyncio.get_running_loop()
-        self._replies: deque[dict[str, Any]] = deque(maxlen=_MAX_REPLIES)
+        self._replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MAX_REPLIES)
+        self._may_send = asyncio.BoundedSemaphore(MAX_UNDER_WAY)
 
     async def run(self) -> None:
         """Serve the page until it leaves."""
-        sending = asyncio.create_task(self._send())
+        sending = [asyncio.create_task(send()) for send in (self._send_pictures, self._send_replies)]
         try:
             while (message := await self._page.receive())["type"] != "websocket.disconnect":
                 self._take_in(message.get("text") or message.get("bytes") or "")
         except (WebSocketDisconnect, RuntimeError):
             pass  # it left while we were about to listen
         finally:
-            sending.cancel()
+            for task in sending:
+                task.cancel()
 
-    async def _send(self) -> None:
+    async def _send_pictures(self) -> None:
         seen: Picture | None = None
-        try:
-            while True:
+        with suppress(WebSocketDisconnect, RuntimeError):
+            while await self._may_send.acquire():
                 seen = await self._pictures.newer(seen)
-                while self._replies:
-                    await self._page.send_json(self._replies.popleft())
                 content = await self._encoder.jpeg(seen)
                 description = json.dumps(describe(seen)).encode()
                 await self._page.send_bytes(len(description).to_bytes(4, "big") + description + content)
-        except (WebSocketDisconnect, RuntimeError):
-            pass
+
+    async def _send_replies(self) -> None:
+        with suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                await self._page.send_json(await self._replies.get())
 
     def _take_in(self, content: str | bytes) -> None:
         try:
-            wish = read_wish(content)
-            asked = self._ask(wish)
+            said = read_said(content)
+            if isinstance(said, Seen):
+                with suppress(ValueError):  # it was told more than once
+                    self._may_send.release()
+                return
+            asked = self._ask(said)
         except SurgvosError as error:
-            self._replies.append({"kind": "refused", "reason": str(error)})
+            self._reply({"kind": "refused", "reason": str(error)})
             return
-        asked.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._reply, wish, done))
+        asked.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._reply, _outcome(said, done)))
 
     def _ask(self, wish: Wish) -> Future[int]:
         if isinstance(wish, Remove):
             return self._engine.remove(wish.object)
         return self._engine.prompt(wish.object, wish.prompt, getattr(wish, "frame", None))
 
-    def _reply(self, wish: Wish, done: Future[int]) -> None:
-        refusal = done.exception()
-        said: dict[str, Any] = {"kind": "refused", "reason": str(refusal)}
-        if refusal is None:
-            said = {"kind": "applied", "frame": done.result()}
-        self._replies.append({**said, "object": wish.object})
+    def _reply(self, reply: dict[str, Any]) -> None:
+        with suppress(asyncio.QueueFull):  # who asks faster than it listens misses replies
+            self._replies.put_nowait(reply)
+
+
+def _outcome(wish: Wish, done: Future[int]) -> dict[str, Any]:
+    refusal = done.exception()
+    if refusal is not None:
+        return {"kind": "refused", "object": wish.object, "reason": str(refusal)}
+    return {"kind": "applied", "object": wish.object, "frame": done.result()}
 
 
 def describe(picture: Picture) -> dict[str, Any]:

@@ -11,9 +11,10 @@ const stage = new Stage(element("picture"), element("marks"), element("curtain")
 );
 
 const socket = connect("pictures", {
-  picture(description, jpeg) {
-    stage.show(description, jpeg);
+  async picture(description, jpeg) {
+    await stage.show(description, jpeg);
     objects.update(description);
+    socket.send({ kind: "seen", frame: description.frame });
   },
   reply(reply) {
     if (reply.kind === "refused") note(reply.reason, true);

@@ -13,8 +13,6 @@ export class Stage {
     this.onShown = onShown;
     this.frame = null;
     this.drag = null;
-    this.newest = null;
-    this.isDrawing = false;
     this.lastMs = performance.now();
     marks.addEventListener("pointerdown", (event) => this.press(event));
     marks.addEventListener("pointermove", (event) => this.move(event));
@@ -23,20 +21,12 @@ export class Stage {
     setInterval(() => this.watch(), 250);
   }
 
-  // The newest picture wins here too: what comes while one is decoded takes the place of what waits.
+  // Draws unless the mouse is down; done when the picture is on the screen.
   async show(description, jpeg) {
     this.lastMs = performance.now();
-    this.newest = [description, jpeg];
-    if (this.isDrawing) return;
-    this.isDrawing = true;
-    while (this.newest) {
-      const [drawn, content] = this.newest;
-      this.newest = null;
-      const image = await createImageBitmap(content);
-      if (!this.drag) this.draw(drawn, image);
-      image.close();
-    }
-    this.isDrawing = false;
+    const image = await createImageBitmap(jpeg);
+    if (!this.drag) this.draw(description, image);
+    image.close();
   }
 
   draw(description, image) {
