@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from surgvos.cli import data_nnunet
+from surgvos.cli.sizes import parse_size
 from surgvos.errors import InputError, SurgvosError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Make synthetic clips, prepare and check data sets."
 )
+app.add_typer(data_nnunet.app, name="nnunet")
 _NUM_SHOWN = 20
 
 
@@ -45,7 +48,7 @@ def synth(
     from surgvos.cli.progress import progress_bar
     from surgvos.data.synthetic import SceneConfig, write_clip
 
-    config = SceneConfig(image_hw=_parse_size(size), num_frames=frames, surgical_share=surgical_share)
+    config = SceneConfig(image_hw=parse_size(size), num_frames=frames, surgical_share=surgical_share)
     numbers = range(first, first + num_clips)
     with progress_bar("clips") as progress:
         for num_done, clip in enumerate(_clips(config, seed, numbers, workers)):
@@ -250,10 +253,3 @@ def _echo_some(word: str, sentences: Sequence[str]) -> None:
         typer.echo(f"{word}: {sentence}")
     if len(sentences) > _NUM_SHOWN:
         typer.echo(f"... and {len(sentences) - _NUM_SHOWN} more")
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    width, separator, height = text.partition("x")
-    if not (separator and width.isdecimal() and height.isdecimal()):
-        raise InputError(f"expected a size such as 640x512, got {text!r}")
-    return int(height), int(width)

@@ -7,7 +7,7 @@ import os
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == _SAFETENSORS:
         return _read_safetensors(path)
     if path.suffix in _PICKLED:
-        return _read_pickled(path), {}
+        return _read_named_tensors(path), {}
     raise CheckpointError(
         f"expected a weights file ending in {', '.join((_SAFETENSORS, *_PICKLED))}, got {path}, try another file"
     )
@@ -133,9 +133,19 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from error
 
 
-def _read_pickled(path: Path) -> dict[str, Tensor]:
+def read_pickled(path: Path, allowed: Sequence[Any] = ()) -> Any:
+    """Read what PyTorch wrote, plain values and tensors, without running code that a file may hold.
+
+    Args:
+        path: The file.
+        allowed: Further types that it may hold, as in `torch.serialization.safe_globals`.
+
+    Raises:
+        CheckpointError: The file is damaged, or holds code.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not _is_pickled(path):
             raise _damaged(path, "no known beginning") from error
@@ -145,6 +155,10 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # the reader raises what its parser happens to raise on damaged files
         raise _damaged(path, str(error).strip().partition("\n")[0] or type(error).__name__) from error
+
+
+def _read_named_tensors(path: Path) -> dict[str, Tensor]:
+    content = read_pickled(path)
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not (isinstance(content, Mapping) and content) or not all(
