@@ -101,7 +101,8 @@ class ClipTextTower:
 
     def _read_phrase(self, phrase: str, device: torch.device) -> ReadPhrases:
         if self._tower is None:
-            self._tokenizer, self._tower = _load(os.environ.get(FOLDER_VARIABLE) or _mirrored(self.source) or self.source)
+            source = os.environ.get(FOLDER_VARIABLE) or _mirrored(self.source) or self.source
+            self._tokenizer, self._tower = _load(source)
         ids = self._tokenizer(phrase, verbose=False)["input_ids"]
         most = self._tower.config.max_position_embeddings
         if len(ids) > most:
