@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from surgvos.batch.prompt_sources import FIRST_ID_OF_NOTHING, PROMPTS
 from surgvos.cli.main import app
-from surgvos.core.prompts import MaskPrompt, PointPrompt
+from surgvos.core.prompts import MaskPrompt, PointPrompt, TextPrompt
+from surgvos.data.phrases import Phrase, write_phrases
 from surgvos.data.prompt_files import read_prompt_file
 from surgvos.io.masks import read_label_map
 from surgvos.models.checkpoints import save_model
-from surgvos.models.nano import NanoModel
+from surgvos.models.nano import NanoModel, ReferringNanoConfig
+from surgvos.models.nano.referring import ReferringNano
 from training.tiny import TINY_NANO
 from vos_miniatures import HW, NUM_FRAMES, VALID, label_map_of, write_endovis18
 
@@ -26,6 +30,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_model(path, NanoModel(replace(TINY_NANO, input_area_px=64 * 64)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def reads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a model that reads phrases."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "reads.safetensors"
+    sizes = {field.name: getattr(TINY_NANO, field.name) for field in fields(TINY_NANO)}
+    save_model(path, ReferringNano(ReferringNanoConfig(**(sizes | {"input_area_px": 64 * 64}))))
     return path
 
 
@@ -241,3 +255,48 @@ class TestBadInput:
         result = segment(tmp_path / "data", tmp_path / "out", weights)
         assert result.exit_code == 1
         assert "seq_9: failed: expected a frame '00000' of video 'seq_9'" in result.stderr
+
+
+class TestPhrases:
+    """``--prompt text``: what the data set calls its objects is looked for."""
+
+    BOOK: ClassVar = {
+        "seq_2": (
+            Phrase(phrase="needle driver", object=1),
+            Phrase(phrase="the bent one", object=1, start="00002"),
+            Phrase(phrase="no such thing", object=None),
+        ),
+        "seq_5": (Phrase(phrase="suction", object=1), Phrase(phrase="grasper", object=4, start="00003")),
+    }
+
+    def test_one_object_for_each_and_the_result_can_be_evaluated(self, tmp_path: Path, root: Path, reads: Path) -> None:
+        write_phrases(root / "valid/phrases.json", self.BOOK)
+        out = tmp_path / "out"
+        try:
+            result = segment(root, out, reads, "--prompt", "text", "--per-object", "--overlap", "--published-search")
+        finally:
+            (root / "valid/phrases.json").unlink()
+        assert result.exit_code == 0, result.output
+        assert read_prompt_file(out / "seq_2" / PROMPTS) == [
+            (0, 1, TextPrompt("needle driver")),
+            (0, FIRST_ID_OF_NOTHING, TextPrompt("no such thing")),
+            (2, 1, TextPrompt("the bent one")),
+        ]
+        assert read_prompt_file(out / "seq_5" / PROMPTS) == [
+            (0, 1, TextPrompt("suction")),
+            (3, 4, TextPrompt("grasper")),
+        ]
+        scores = tmp_path / "scores.json"
+        command = ["evaluate", str(out), str(root / "valid/Annotations"), "--protocol", "resurgsam2", "--referring"]
+        evaluated = CliRunner().invoke(app, [*command, "--json", str(scores)])
+        assert evaluated.exit_code == 0, evaluated.output
+        found = json.loads(scores.read_text())["finding"]["objects"]
+        assert {video: sorted(map(int, objects)) for video, objects in found.items()} == {
+            "seq_2": [1, FIRST_ID_OF_NOTHING],
+            "seq_5": [1, 4],
+        }
+
+    def test_a_set_without_phrases_is_refused(self, tmp_path: Path, root: Path, reads: Path) -> None:
+        result = segment(root, tmp_path / "out", reads, "--prompt", "text")
+        assert result.exit_code == 2
+        assert "expected a JSON file of phrases" in result.stderr

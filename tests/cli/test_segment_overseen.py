@@ -153,4 +153,4 @@ def test_a_detector_without_a_label_space_is_refused(case: Path, tmp_path: Path)
     words = ["segment", str(case / "case.mp4"), "--out", str(tmp_path / "out"), "--overseer", str(case / "seen")]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
-    assert "expected --label-space with --overseer" in result.output
+    assert "expected a label space for" in result.output

@@ -11,6 +11,12 @@ from surgvos.batch.job import VideoTask
 from surgvos.batch.segmenter import Segmenter
 from surgvos.errors import ConfigError, SurgvosError
 
+MAX_ATTEMPTS = 2
+"""Workers that may die over one video; then it has failed."""
+
+DIED = f"{MAX_ATTEMPTS} workers died over it; try with more memory for each"
+"""Why such a video failed."""
+
 
 def attempt(segmenter: Segmenter, task: VideoTask, worker: int, tell: Tell) -> None:
     """Segment a video, from where an earlier attempt stopped.

@@ -86,7 +86,8 @@ def check_job(job: SegmentJob) -> None:
         find_weights(job.model)
         policy_by_name(job.memory, num_recent=1)
     if job.overseeing is not None:
-        find_label_space(job.overseeing.label_space)
+        if job.overseeing.label_space is not None:
+            find_label_space(job.overseeing.label_space)
         if job.overseeing.rules is not None:
             rules_by_name(job.overseeing.rules)
 

@@ -24,7 +24,7 @@ class Overseeing:
 
     Attributes:
         detector: Weights, or a folder of label maps.
-        label_space: Name or YAML file.
+        label_space: Name or YAML file; None: the one that a detector in the box has of its own.
         rules: By name; None uses the detector alone.
         annotations: Folder of annotated frames, or None.
         keeps_detections: Whether the detector's own masks are written as well.
@@ -34,7 +34,7 @@ class Overseeing:
     """
 
     detector: str
-    label_space: str
+    label_space: str | None
     rules: str | None
     annotations: Path | None
     keeps_detections: bool

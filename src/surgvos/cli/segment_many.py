@@ -56,9 +56,13 @@ def segment_many(job: SegmentJob, tasks: Sequence[VideoTask], out: Path, crew: W
 
 
 def _runner(crew: WorkerOptions) -> Runner:
+    from surgvos.batch.local_workers import LocalWorkers
+    from surgvos.batch.on_ray import RayWorkers
     from surgvos.batch.run_batch import in_this_process
 
-    return in_this_process
+    if crew.ray is not None:
+        return RayWorkers(crew.ray, crew.workers)
+    return in_this_process if crew.workers in (None, 1) else LocalWorkers(crew.workers)
 
 
 def _line(name: str, segmented: Segmented) -> str:

@@ -20,10 +20,13 @@ class OverseerOptions:
 
     overseer: Annotated[
         str | None,
-        typer.Option(help="A detector that says what is there: weights (Mask R-CNN, DETR, Mask2Former) or label maps"),
+        typer.Option(
+            help="A detector that says what is there: surgvos-nano, weights (Mask R-CNN, DETR, Mask2Former), label maps"
+        ),
     ] = None
     label_space: Annotated[
-        str | None, typer.Option(help="What the detector's classes mean: a name such as cadis-2, or a YAML file")
+        str | None,
+        typer.Option(help="What the detector's classes mean: a name such as cadis-2, or a YAML file [its own]"),
     ] = None
     rules: Annotated[
         str | None, typer.Option(help="sasvi [default], sasvi-published, sasvi-published-cadis or first-frame")
@@ -54,14 +57,12 @@ class OverseerOptions:
             InputError: They do not.
         """
         from surgvos.batch.overseeing import Overseeing
+        from surgvos.overseer.load import own_label_space
 
         if self.overseer is None:
             return None
         if self.label_space is None:
-            raise InputError(
-                "expected --label-space with --overseer, which says what its classes mean, got none; try --label-space "
-                "cadis-2, or a YAML file"
-            )
+            own_label_space(self.overseer)
         if self.no_tracker and (self.rules is not None or self.annotated is not None):
             raise InputError(
                 "expected --no-tracker without --rules and --annotated, got both; there is nothing to decide"

@@ -43,6 +43,19 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     return resolved
 
 
+def spread_over_devices(device: str, num_workers: int) -> list[str]:
+    """Name the device of each of several processes: they go round the accelerators, unless one of them is named.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    resolved = resolve_device(device)
+    is_named = device != "auto" and resolved.index is not None
+    if is_named or resolved.type in ("cpu", "meta"):
+        return [device] * num_workers
+    return [f"{resolved.type}:{number % _num_accelerators()}" for number in range(num_workers)]
+
+
 def _num_accelerators() -> int:
     return torch.accelerator.device_count()
 

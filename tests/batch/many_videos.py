@@ -1,0 +1,98 @@
+"""Twenty small videos, one of which is no video, and what a single run makes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers import moving_square_frames, write_video
+from surgvos.batch.job import SegmentJob, VideoTask
+from surgvos.batch.ledger import LEDGER, read_ledger
+from surgvos.batch.prompt_sources import PromptFolder
+from surgvos.batch.video_sources import find_named_videos
+from surgvos.io.masks import write_label_map
+from surgvos.models.checkpoints import save_model
+from surgvos.models.nano import NanoModel
+from surgvos.tracking.run import RunSettings
+from surgvos.tracking.searching import SearchOptions
+from surgvos.tracking.session import SessionOptions
+from training.tiny import TINY_NANO
+
+HW = (48, 64)
+NUM_VIDEOS = 20
+LONG, CORRUPT = "case_03", "case_07"
+NUM_FRAMES, NUM_LONG_FRAMES = 4, 120
+
+
+def write_cases(root: Path) -> Path:
+    """``root/cases/case_00.mp4`` to 19, their first masks, and weights; returns ``root``."""
+    (root / "cases").mkdir()
+    for number in range(NUM_VIDEOS):
+        name = f"case_{number:02d}"
+        num_frames = NUM_LONG_FRAMES if name == LONG else NUM_FRAMES
+        frames, masks = moving_square_frames(num_frames, hw=HW, side_px=16, seed=number)
+        write_label_map(root / f"masks/{name}.png", masks[0].astype(np.uint8))
+        path = root / f"cases/{name}.mp4"
+        if name == CORRUPT:
+            path.write_bytes(b"this was a video once")
+        else:
+            write_video(path, frames)
+    torch.manual_seed(0)
+    save_model(root / "tiny.safetensors", NanoModel(replace(TINY_NANO, input_area_px=64 * 64)))
+    return root
+
+
+def job_of(root: Path) -> SegmentJob:
+    return SegmentJob(
+        model=str(root / "tiny.safetensors"),
+        size=None,
+        device="cpu",
+        dtype="fp32",
+        memory="recent",
+        options=SessionOptions(),
+        search=SearchOptions(),
+        settings=RunSettings(checkpoint_seconds=0.0),
+        keeps_prompts=True,
+    )
+
+
+def tasks_of(root: Path, out: Path) -> list[VideoTask]:
+    videos = find_named_videos([str(root / "cases")])
+    assert videos is not None
+    return [
+        VideoTask(name=name, source=source, out=out / name, prompts=PromptFolder(root / "masks", name))
+        for name, source in ((video.name, video.source) for video in videos)
+    ]
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    """Everything that is a result."""
+    kept = ("frames.jsonl", "prompts.json", ".png")
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if str(path).endswith(kept)}
+
+
+def states_of(out: Path) -> dict[str, list[str]]:
+    """Video -> its states in the ledger, oldest first."""
+    states: dict[str, list[str]] = {}
+    for line in read_ledger(out / LEDGER):
+        states.setdefault(line["video"], []).append(line["state"])
+    return states
+
+
+def kill_who_does(video: str, out: Path, *, after_frames: int = 20, timeout_s: float = 600) -> None:
+    """Wait until a worker is in the middle of a video, and kill it."""
+    log = out / video / "frames.jsonl"
+    deadline = time.monotonic() + timeout_s
+    while not (log.exists() and log.read_bytes().count(b"\n") >= after_frames):
+        assert time.monotonic() < deadline, "nobody began"
+        time.sleep(0.01)
+    started = [line for line in read_ledger(out / LEDGER) if line["video"] == video and line["state"] == "started"]
+    os.kill(started[-1]["pid"], signal.SIGKILL)
+    assert json.loads((out / video / "run.json").read_text())["status"] == "running"
