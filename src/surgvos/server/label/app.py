@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TypeAlias
 
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
@@ -18,12 +17,11 @@ from surgvos.errors import ConfigError, InputError, SurgvosError
 from surgvos.server.label.commands import read_request
 from surgvos.server.label.engine import Engine, Tell, Told
 from surgvos.server.label.pictures import Pictures
-from surgvos.server.security import confined, read_message
+from surgvos.server.security import read_message
+from surgvos.server.static_files import static_file
 
-STATIC = Path(__file__).parents[1] / "static" / "label"
 MAX_PAGES = 32
 MAX_UNSENT = 1000
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 _Queue: TypeAlias = "asyncio.Queue[Told | None]"
 
@@ -100,11 +98,11 @@ class LabelServer:
 
     async def page(self) -> Response:
         """The page."""
-        return _static_file("index.html")
+        return static_file("label", "index.html")
 
     async def static_file(self, name: str) -> Response:
         """What the page is made of."""
-        return _static_file(name)
+        return static_file("label", name)
 
     async def frame(self, index: int) -> Response:
         """A frame, at the size of the video."""
@@ -180,16 +178,6 @@ class LabelServer:
         yield
         await asyncio.to_thread(self._engine.close)
         await asyncio.to_thread(self._pictures.close)
-
-
-def _static_file(name: str) -> Response:
-    try:
-        path = confined(STATIC, name)
-        content = path.read_bytes()
-    except (InputError, OSError):
-        return _nothing()
-    kind = _TYPES.get(path.suffix, "application/octet-stream")
-    return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 
 def _nothing() -> Response:
