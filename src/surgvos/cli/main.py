@@ -33,6 +33,7 @@ COMMANDS = {
     "export": _Target("surgvos.cli.export:export", "Write masks as other tools read them: COCO, DICOM, CVAT and more."),
     "import": _Target("surgvos.cli.export:import_", "Read masks of other tools, as truth or as prompts."),
     "evaluate": _Target("surgvos.cli.evaluate:evaluate", "Score predicted masks against the truth."),
+    "agreement": _Target("surgvos.cli.agreement:agreement", "Say how far two annotators agree."),
     "train": _Target("surgvos.cli.train:train", "Train a model by a recipe."),
     "data": _Target("surgvos.cli.data:app", "Make synthetic clips, prepare and check data sets."),
     "models": _Target("surgvos.cli.models:app", "List, fetch, describe and convert models."),
