@@ -100,9 +100,9 @@ def _extras() -> Iterator[_Finding]:
     """What each optional part needs, as the package itself declares it."""
     needs: dict[str, list[str]] = {}
     for line in requires("surgvos") or []:
-        package, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if package and extra and extra[1] not in _OF_DEVELOPERS and package[0] != "surgvos":
-            needs.setdefault(extra[1], []).append(package[0])
+        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
+        if found and found[1] != "surgvos" and found[2] not in _OF_DEVELOPERS:
+            needs.setdefault(found[2], []).append(found[1])
     for extra, packages in sorted(needs.items()):
         missing = [name for name in packages if not _is_installed(name)]
         if missing:
