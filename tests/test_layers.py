@@ -30,7 +30,7 @@ LAYERS = (
 )
 """From the vocabulary to the command line. A part imports from layers before its own, never from the same one."""
 
-NEIGHBOURS = {("training", "data")}
+NEIGHBOURS = {("training", "data"), ("export", "data")}
 """(importer, imported) of one layer, where that is meant."""
 
 NARROW = {"data.synthetic": {"core", "errors", "data.synthetic"}}

@@ -37,7 +37,7 @@ HW = (24, 31)
 IDS = (1, 2, 7, 255)
 JOINED = {"yolo-seg"}
 """Formats that join the parts of an object by lines."""
-LABEL_MAPS = {"davis", "nifti"}
+LABEL_MAPS = {"davis", "nifti", "nnunet"}
 """Formats of one id per pixel."""
 
 
@@ -121,7 +121,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
         lambda shape: hnp.arrays(np.uint8, shape, elements=st.sampled_from((0, 0, 0, *IDS)))
     )
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_any_label_maps_are_read_back(name: str, maps: np.ndarray) -> None:
     video = video_of(maps)
     with TemporaryDirectory() as folder:
@@ -414,7 +414,41 @@ def test_brush_run_lengths_of_any_mask(mask: np.ndarray) -> None:
     assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
 
 
-@pytest.mark.parametrize("name", ["yolo-seg", "davis", "dicom-seg"])
+def test_nnunet_finds_its_files_by_their_names(tmp_path: Path) -> None:
+    """Frames without loss, numbers without a gap, as many cases as dataset.json says."""
+    video = video_of(shapes())
+    export_video(video, "nnunet", tmp_path / "out")
+    folder = tmp_path / "out" / "Dataset001_case"
+    description = json.loads((folder / "dataset.json").read_text())
+    assert description["labels"] == {"background": 0} | {f"object {i}": n for n, i in enumerate(IDS, start=1)}
+    assert description["numTraining"] == len(video)
+    numbers = np.zeros(256, np.uint8)
+    numbers[list(IDS)] = 1, 2, 3, 4
+    for index, image in enumerate(video.images()):
+        case = f"case__{index:05d}"
+        assert np.array_equal(np.asarray(Image.open(folder / "imagesTr" / f"{case}_0000.png")), image)
+        label_map = np.asarray(Image.open(folder / "labelsTr" / f"{case}.png"))
+        assert np.array_equal(label_map, numbers[shapes()[index]])
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["Dataset001_case"]
+
+
+@pytest.mark.parametrize("folder", ["Dataset001_case", "Dataset001_case/labelsTr", "predictions"])
+def test_nnunet_data_sets_labels_and_predictions_are_read(tmp_path: Path, folder: str) -> None:
+    video = video_of(shapes())
+    export_video(video, "nnunet", tmp_path / "out")
+    made = tmp_path / "out" / "Dataset001_case"
+    (tmp_path / "out" / "predictions").mkdir()
+    for path in (made / "dataset.json", *(made / "labelsTr").iterdir()):
+        (tmp_path / "out" / "predictions" / path.name).write_bytes(path.read_bytes())
+    found = open_export(tmp_path / "out" / folder, "nnunet", object_labels(IDS))
+    assert_same("nnunet", video, found)
+    by_number = open_export(tmp_path / "out" / folder, "nnunet")
+    assert [(label.id, label.name) for label in by_number.labels.labels] == [
+        (number, f"object {object_id}") for number, object_id in enumerate(IDS, start=1)
+    ]
+
+
+@pytest.mark.parametrize("name", ["yolo-seg", "davis", "dicom-seg", "nnunet"])
 def test_formats_that_hold_frames_say_so_where_there_are_none(tmp_path: Path, name: str) -> None:
     video = video_of(shapes())
     without = LabelledVideo(video.name, video.image_hw, video.labels, video.heads, video.read)
@@ -446,6 +480,7 @@ MAIN_FILE = {
     "dicom-seg": "segmentation.dcm",
     "cvat": "annotations.xml",
     "labelstudio": "tasks.json",
+    "nnunet": "Dataset001_case/dataset.json",
 }
 
 

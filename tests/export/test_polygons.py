@@ -14,20 +14,20 @@ MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, ma
 
 
 @given(mask=MASKS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_rings_fill_to_the_very_mask(mask: np.ndarray) -> None:
     assert np.array_equal(fill_rings(mask_to_rings(mask), mask.shape), mask)
 
 
 @given(mask=MASKS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_pycocotools_fills_outlines_to_the_very_mask(mask: np.ndarray) -> None:
     parts = coding.frPyObjects([ring.ravel().tolist() for ring in mask_to_outlines(mask)], *mask.shape)
     assert np.array_equal(coding.decode(coding.merge(parts)), mask)
 
 
 @given(mask=MASKS, scale=st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_one_ring_adds_no_more_than_its_lines_between_parts(mask: np.ndarray, scale: int) -> None:
     mask = mask.repeat(scale, axis=0).repeat(scale, axis=1)
     rings = mask_to_rings(mask)

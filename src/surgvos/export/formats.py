@@ -14,6 +14,7 @@ from surgvos.export.dicom_seg import DicomSeg
 from surgvos.export.interface import ExportFormat, LabelledVideo
 from surgvos.export.label_studio import LabelStudio
 from surgvos.export.nifti import Nifti
+from surgvos.export.nnunet import Nnunet
 from surgvos.export.packed import Packed
 from surgvos.export.result_folder import LABEL_SPACE, write_results
 from surgvos.export.yolo_seg import YoloSeg
@@ -30,6 +31,7 @@ FORMATS: dict[str, ExportFormat] = {
     "dicom-seg": DicomSeg(),
     "cvat": Cvat(),
     "labelstudio": LabelStudio(),
+    "nnunet": Nnunet(),
 }
 
 
