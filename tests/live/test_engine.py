@@ -200,6 +200,17 @@ def test_objects_and_waiting_prompts_are_bounded() -> None:
             run.engine.remove(1)
 
 
+def test_phrases_that_wait_for_a_frame_are_bounded() -> None:
+    with Recorded() as run:
+        run.send(0)
+        asked = []
+        for _ in range(MAX_WAITING + 1):
+            asked.append(run.engine.prompt(1, TextPrompt("red")))
+            until(run.engine.segmenting._asked.empty)
+        with pytest.raises(InputError, match="phrases to wait"):
+            asked[-1].result(5)
+
+
 def test_a_prompt_before_the_first_picture_is_refused() -> None:
     with Recorded() as run, pytest.raises(InputError, match="none yet"):
         run.engine.prompt(1, PointPrompt((1, 5))).result(5)
@@ -277,8 +288,8 @@ def test_where_the_model_fails_the_picture_goes_on_and_it_is_told() -> None:
             return super().encode_memory(*args, **kwargs)
 
     model = Broken()
-    source, pictures = ScriptedSource(), []
-    engine = LiveEngine(source, lambda: Session(model), SHOWN)
+    source, pictures, events = ScriptedSource(), [], []
+    engine = LiveEngine(source, lambda: Session(model), SHOWN, events.append)
     engine.on_picture.append(pictures.append)
     with engine:
         for index in range(12):
@@ -289,6 +300,7 @@ def test_where_the_model_fails_the_picture_goes_on_and_it_is_told() -> None:
             engine.prompt(1, PointPrompt((1, 5)))
         source.send(None)
         assert engine.wait(5)
+    assert [event for event in events if "out of memory" in event]
 
 
 @pytest.mark.parametrize("hw", [HW, None])

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from live.scripted import picture, red_mask
 from surgvos.core import PointPrompt, TextPrompt
-from surgvos.live.tracker import StreamTracker
+from surgvos.errors import InputError
+from surgvos.live.tracker import MAX_PHRASES, StreamTracker
 from surgvos.memory import POLICIES
 from surgvos.models.interface import ImageFeatures
 from surgvos.tracking.session import Session
@@ -64,6 +65,15 @@ def test_clicks_in_one_picture_add_up_and_those_in_two_do_not() -> None:
     assert seen[-1] == 2
     tracker.prompt_past(picture(1), 1, PointPrompt((3, 7)))
     assert seen[-1] == 1
+
+
+def test_phrases_of_one_object_are_bounded() -> None:
+    tracker = tracker_of(PhraseModel({"red": (220, 20, 20)}))
+    for _ in range(MAX_PHRASES):
+        tracker.prompt_next(picture(0), 1, TextPrompt("red"))
+    with pytest.raises(InputError, match="phrases of one object"):
+        tracker.prompt_next(picture(0), 1, TextPrompt("red"))
+    tracker.prompt_next(picture(0), 1, PointPrompt((1, 5)))
 
 
 @pytest.mark.parametrize("memory", sorted(POLICIES))

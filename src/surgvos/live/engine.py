@@ -33,7 +33,7 @@ class LiveEngine:
         source: What is read.
         new_session: Makes a session; one is used up for warming up.
         prompts: ``(frame index, object id, prompt)``, each for the first segmented frame from its index on.
-        on_event: Is told in a sentence what happens to the source.
+        on_event: Is told in a sentence what happens to the source, and what fails.
 
     Attributes:
         grabber: Takes frames in.
@@ -68,7 +68,7 @@ class LiveEngine:
         for asked in planned:
             asked.done.add_done_callback(lambda done: _tell_refusal(done, on_event))
         self.grabber = Grabber(source, self._deliver, on_event)
-        self.segmenting = Segmenting(new_session, planned, self._recall, self._note_answer)
+        self.segmenting = Segmenting(new_session, planned, self._recall, self._note_answer, on_event)
         self.showing = Showing(self._note_picture, lambda: self.grabber.state)
         self._stopped = threading.Event()
         self._threads = [

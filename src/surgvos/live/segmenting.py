@@ -51,6 +51,7 @@ class Segmenting:
         planned: Prompts that wait for the first frame from their index on.
         recall: Holds the pictures that prompts may be given for.
         on_answer: Is given each answer; must not wait.
+        on_event: Is told in a sentence when segmenting fails.
 
     Attributes:
         newest: The frames to be segmented; whoever has a newer one puts it there.
@@ -66,13 +67,15 @@ class Segmenting:
         planned: Sequence[Asked],
         recall: Recall,
         on_answer: Callable[[Answer], None],
+        on_event: Callable[[str], None],
     ) -> None:
         self.newest: Mailbox[Arrived] = Mailbox()
         self.is_warm = threading.Event()
         self.failure: Exception | None = None
         self.num_segmented = 0
         self.latency = Percentiles()
-        self._new_session, self._recall, self._on_answer = new_session, recall, on_answer
+        self._new_session, self._recall = new_session, recall
+        self._on_answer, self._on_event = on_answer, on_event
         self._tracker = StreamTracker(new_session)
         self._waiting = list(planned)
         self._asked: queue.Queue[Asked] = queue.Queue(MAX_WAITING)
@@ -105,6 +108,7 @@ class Segmenting:
                 self._turn()
         except Exception as error:  # The picture goes on without masks; whoever watches is told.
             self.failure = error
+            self._on_event(f"segmenting has failed, the picture goes on without masks: {error}")
         finally:
             self.is_warm.set()
 
@@ -112,7 +116,7 @@ class Segmenting:
         arrived = self.newest.take(_IDLE_S)
         while not self._asked.empty():
             asked = self._asked.get_nowait()
-            if isinstance(asked.prompt, TextPrompt):
+            if isinstance(asked.prompt, TextPrompt) and len(self._waiting) < MAX_WAITING:
                 self._waiting.append(asked)
             else:
                 _settle(asked, self._do_at_once)
@@ -130,6 +134,8 @@ class Segmenting:
 
     def _do_at_once(self, asked: Asked) -> int:
         frame = self._recall.find(asked.frame_index)
+        if isinstance(asked.prompt, TextPrompt):
+            raise InputError(f"expected at most {MAX_WAITING} phrases to wait for a frame, got one more; try again")
         if frame is None:
             raise InputError("expected a picture to prompt in, got none yet; try again when it is there")
         if asked.prompt is None:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from surgvos.core.frame import Frame
-from surgvos.core.prompts import Prompt, check_prompt_fits
+from surgvos.core.prompts import Prompt, TextPrompt, check_prompt_fits
 from surgvos.core.results import FrameResult
 from surgvos.errors import InputError
 from surgvos.tracking.session import Session
 
 MAX_OBJECTS = 32
+MAX_PHRASES = 8
 _MAX_SHOWN = 8
 
 
@@ -111,8 +112,11 @@ class StreamTracker:
     def _check(self, frame: Frame, object_id: int, prompt: Prompt) -> None:
         self._fit(frame)
         check_prompt_fits(prompt, frame.hw)
-        if object_id not in self.object_ids and len(self.object_ids) >= MAX_OBJECTS:
+        known = self._session.objects.get(object_id)
+        if known is None and len(self.object_ids) >= MAX_OBJECTS:
             raise InputError(f"expected at most {MAX_OBJECTS} objects, got one more; try removing one")
+        if known is not None and isinstance(prompt, TextPrompt) and len(known.all_phrases) >= MAX_PHRASES:
+            raise InputError(f"expected at most {MAX_PHRASES} phrases of one object, got one more; try another object")
 
     def _number(self, frame: Frame) -> int:
         """The session's number of a frame, from now on."""
