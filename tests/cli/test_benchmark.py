@@ -52,6 +52,8 @@ def test_transformers_runs_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ((*NANO, "--video", "wide"), "expected a size such as 1280x720"),
         ((*NANO, "--size", "256"), "expected no input size for surgvos-nano"),
         ((*NANO, "--memory", "elephant"), "expected a memory policy"),
+        ((*NANO, "--backend", "tpu"), "expected a backend, one of torch, compile, onnx"),
+        ((*NANO, "--dtype", "bf16", "--backend", "onnx"), "expected fp32 on the CPU for backend onnx, got bfloat16"),
         (("--model", "sam9", "--random-weights"), "expected random weights of"),
         (("--model", "sam2.1-hiera-tiny", "--random-weights", "--size", "100"), "multiple of 32"),
     ],

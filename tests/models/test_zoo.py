@@ -300,6 +300,13 @@ def test_clip_is_a_folder_that_can_be_mirrored(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
     assert models("get", name).output == f"{snapshot}\n"
     assert models("get", name, "--to", tmp_path / "stick").output == f"{tmp_path / 'stick' / name}\n"
+    assert PARTS[name].verify(snapshot).verdict is Verdict.UNKNOWN
+    blob = tmp_path / hashlib.sha256(b"tower").hexdigest()
+    blob.write_bytes(b"tower")
+    (snapshot / "model.safetensors").symlink_to(blob)
+    assert PARTS[name].verify(snapshot).verdict is Verdict.SAME
+    blob.write_bytes(b"damaged")
+    assert PARTS[name].verify(snapshot).verdict is Verdict.DIFFERS
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     assert models("get", name).exit_code == 2
     monkeypatch.setenv("SURGVOS_MIRROR", str(tmp_path / "stick"))

@@ -31,6 +31,9 @@ def benchmark(
     memory: Annotated[str, typer.Option(help="What is remembered.")] = "recent",
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="Engine of the image encoder: torch, compile (PyTorch's compiler) or onnx (CPU, fp32).")
+    ] = "torch",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU [PyTorch's choice].")] = None,
     versus: Annotated[
         str | None, typer.Option(help="transformers: run Hugging Face's Sam2VideoModel with the same weights as well.")
@@ -43,6 +46,7 @@ def benchmark(
     \b
     Examples:
       surgvos benchmark --objects 4
+      surgvos benchmark --backend compile
       surgvos benchmark --model sam2.1-hiera-tiny --random-weights --size 512 --versus transformers --dtype fp32
     """
     import torch
@@ -56,7 +60,7 @@ def benchmark(
         raise ConfigError("expected --versus without --video, got both; both sides see frames of the input's size")
     if threads is not None:
         torch.set_num_threads(threads)
-    network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size)
+    network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size, backend=backend)
     with progress_bar("frames") as progress:
         timing = measure(
             network,
@@ -76,6 +80,7 @@ def benchmark(
         "memory": memory,
         "dtype": str(network.compute_dtype).removeprefix("torch."),
         "device": str(next(network.parameters()).device),
+        "backend": backend,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -90,12 +95,13 @@ def benchmark(
         write_json_atomic(json_file, setting | _to_json(timing))
 
 
-def _load(name: str, *, random_weights: bool, device: str, dtype: str, size: int | None) -> VideoModel:
+def _load(name: str, *, random_weights: bool, device: str, dtype: str, size: int | None, backend: str) -> VideoModel:
+    from surgvos.models.backends import use_backend
     from surgvos.models.random_weights import build_with_random_weights
     from surgvos.models.registry import load_model
 
     load = build_with_random_weights if random_weights else load_model
-    return load(name, device=device, dtype=dtype, image_size=size)
+    return use_backend(load(name, device=device, dtype=dtype, image_size=size), backend)
 
 
 def _peer(model: Any, dtype: str) -> TransformersPeer:
@@ -123,7 +129,8 @@ def _show(setting: dict[str, Any], timing: Timing) -> None:
 
     height, width = setting["input_hw"]
     title = f"{setting['model']}, {width}x{height}, {setting['objects']} object(s), {setting['dtype']}"
-    table = Table(title=f"{title}, {setting['device']}, {setting['threads']} thread(s)", show_header=False)
+    where = f"{setting['device']}, {setting['backend']}, {setting['threads']} thread(s)"
+    table = Table(title=f"{title}, {where}", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("seconds per frame", f"{timing.seconds_per_frame:.4f}", style="bold")

@@ -70,7 +70,6 @@ def _resurgsam2(dataset: str) -> HandEntry:
         task="finds phrases, follows",
         licence="none stated",
         file_name=f"sam2.1_hiera_s_ref{dataset}.pth",
-        frames_per_second=0.91,
         address="https://drive.google.com/file/d/12pbQhWdKFNPAYk9IC33CVNbeBded7_wI/view",
         config=resurg_small(),
     )

@@ -238,14 +238,14 @@ class HubFolder(ZooEntry):
             raise _not_fetched(self.repository, "its files", address, error) from error
 
     def verify(self, path: Path) -> Verification:
-        broken = [
-            file.name
-            for file in sorted(path.iterdir())
-            if _SHA256.fullmatch(file.resolve().name) and sha256_of(file) != file.resolve().name
-        ]
+        announced = {file: file.resolve().name for file in path.iterdir() if _SHA256.fullmatch(file.resolve().name)}
+        broken = [file.name for file, sha256 in announced.items() if sha256_of(file) != sha256]
         if broken:
-            return Verification(Verdict.DIFFERS, f"other content than the hub said in {', '.join(broken)}; fetch again")
-        return Verification(Verdict.UNKNOWN, "no checksum is published; what the hub said when it came here holds")
+            text = f"expected other content of {', '.join(sorted(broken))}; delete it and fetch it again"
+            return Verification(Verdict.DIFFERS, text)
+        if announced:
+            return Verification(Verdict.SAME, "as it was when it came here; no checksum of it is published")
+        return Verification(Verdict.UNKNOWN, "no checksum of it is known")
 
     def copy_to(self, folder: Path) -> Path:
         target = folder / self.name
