@@ -15,6 +15,7 @@ from surgvos.batch.prompt_sources import PromptSource
 from surgvos.io.label_spaces import find_label_space
 from surgvos.io.run_record import file_sha256, package_versions
 from surgvos.memory import policy_by_name
+from surgvos.models.backends import check_backend
 from surgvos.models.devices import resolve_device, resolve_dtype
 from surgvos.models.registry import find_weights
 from surgvos.overseer.rules import rules_by_name
@@ -32,6 +33,7 @@ class SegmentJob:
         size: Input size of a SAM 2 model; None is its own.
         device: Where it runs, by name.
         dtype: Its precision, by name.
+        backend: Engine of its image encoder, one of `BACKENDS`.
         memory: Name of the memory policy.
         options: Of every session.
         search: Of every session: how phrases are looked for.
@@ -44,6 +46,7 @@ class SegmentJob:
     size: int | None
     device: str
     dtype: str
+    backend: str = "torch"
     memory: str
     options: SessionOptions
     search: SearchOptions
@@ -82,6 +85,7 @@ def check_job(job: SegmentJob) -> None:
         CheckpointError: There are no such weights.
     """
     resolve_dtype(job.dtype, resolve_device(job.device))
+    check_backend(job.backend)
     if job.needs_model:
         find_weights(job.model)
         policy_by_name(job.memory, num_recent=1)

@@ -24,10 +24,13 @@ class ModelOptions:
     memory: Annotated[str, typer.Option(help="What is remembered: recent, pruned or diverse")] = "recent"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16")] = "auto"
+    backend: Annotated[
+        str, typer.Option(help="Engine of the image encoder: torch, compile (PyTorch's compiler) or onnx (CPU, fp32)")
+    ] = "torch"
 
     def parse(self) -> dict[str, Any]:
         """Fields of a `SegmentJob`."""
-        return {name: getattr(self, name) for name in ("model", "size", "memory", "device", "dtype")}
+        return {name: getattr(self, name) for name in ("model", "size", "memory", "device", "dtype", "backend")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
