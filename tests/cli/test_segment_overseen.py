@@ -102,6 +102,16 @@ def test_two_of_a_class_have_ids_of_their_own(case: Path, tmp_path: Path) -> Non
     assert list(first["objects"]) == ["201", "202"]
 
 
+def test_a_second_detector_is_asked_for_its_vote(case: Path, tmp_path: Path) -> None:
+    """Label maps have one name for each pixel, so that a voter has nothing to decide; it is opened all the same."""
+    assert segment(case, tmp_path / "out", "--no-tracker", "--voter", str(case / "seen")).exit_code == 0
+    for path in (case / "seen").glob("*.png"):
+        np.testing.assert_array_equal(read_label_map(tmp_path / "out/masks" / path.name), read_label_map(path))
+    result = segment(case, tmp_path / "other", "--voter", str(tmp_path / "nowhere"))
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+
+
 def test_frames_outside_the_body_are_left_out(case: Path, tmp_path: Path) -> None:
     inside, drape = (np.full((*HW, 3), color, np.uint8) for color in ((160, 60, 50), (40, 100, 160)))
     write_video(tmp_path / "case.mp4", [inside] * 14 + [drape] * (NUM_FRAMES - 14))
@@ -114,6 +124,24 @@ def test_frames_outside_the_body_are_left_out(case: Path, tmp_path: Path) -> Non
     masks = [read_label_map(tmp_path / f"out/masks/{index:05d}.png") for index in range(NUM_FRAMES)]
     assert (masks[0] == 0).any()
     assert all((mask == NOTHING).all() for mask in masks[14:])
+
+
+def test_the_overseer_in_the_box_needs_no_label_space(case: Path, tmp_path: Path) -> None:
+    words = [
+        "segment",
+        str(case / "case.mp4"),
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(case / "tiny.safetensors"),
+    ]
+    result = CliRunner().invoke(app, [*words, "--overseer", "surgvos-nano", "--stop", "12"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.rstrip().endswith("pixels are ids of surgvos-nano")
+    assert len(list((tmp_path / "out/masks").glob("*.png"))) == 12
+    unknown = CliRunner().invoke(app, [*words, "--overseer", "surgvos-nan", "--label-space", "surgvos-nano"])
+    assert unknown.exit_code == 2
+    assert "expected surgvos-nano, the weights of a detector" in unknown.output
 
 
 def test_a_finished_run_is_left_alone(case: Path, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from surgvos.overseer.annotations import AnnotatedDetector
 from surgvos.overseer.detector import Detector
 from surgvos.overseer.instances import ConnectedInstances
 from surgvos.overseer.mask_folder import MaskFolderDetector
+from surgvos.overseer.nnunet import NnunetDetector
 from surgvos.overseer.out_of_body import OutOfBodyDetector
+from surgvos.overseer.voting import VotingDetector
 
 DETECTIONS = "overseer"
 
@@ -30,6 +32,7 @@ class Overseeing:
         keeps_detections: Whether the detector's own masks are written as well.
         instances: Whether the objects of a class are told apart.
         skips_out_of_body: Whether frames outside the body are left out.
+        voter: A second detector, which decides between two names for one thing, or None.
         by_video: Folders hold a folder for each video, of its name.
     """
 
@@ -40,6 +43,7 @@ class Overseeing:
     keeps_detections: bool
     instances: bool = False
     skips_out_of_body: bool = False
+    voter: str | None = None
     by_video: bool = False
 
     def open(self, video: str, out: Path, load: Callable[[str], Detector]) -> Detector:
@@ -51,8 +55,10 @@ class Overseeing:
             load: Gives the detector of a path.
         """
         detector = load(self._folder_of(video, self.detector))
-        if self.instances and isinstance(detector, MaskFolderDetector):
+        if self.instances and isinstance(detector, MaskFolderDetector | NnunetDetector):
             detector = ConnectedInstances(detector)
+        if self.voter is not None:
+            detector = VotingDetector(detector, load(self._folder_of(video, self.voter)))
         if self.skips_out_of_body:
             detector = OutOfBodyDetector(detector)
         if self.keeps_detections:

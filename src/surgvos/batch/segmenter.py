@@ -14,7 +14,6 @@ from surgvos.data.prompt_files import describe_prompt, write_prompt_file
 from surgvos.data.prompt_protocols import PlacedPrompt
 from surgvos.io.run_record import file_sha256, package_versions
 from surgvos.io.video import open_video
-from surgvos.models.backends import use_backend
 from surgvos.models.registry import find_weights, load_model
 from surgvos.overseer.alone import DetectorAlone
 from surgvos.overseer.load import load_detector
@@ -123,11 +122,8 @@ class Segmenter:
         job = self.job
         weights = find_weights(job.model)
         model = load_model(weights, device=job.device, dtype=job.dtype, image_size=job.size)
-        use_backend(model, job.backend)
         record = {"name": job.model, "dtype": str(model.compute_dtype), "sha256": file_sha256(weights)}
-        record |= {} if job.size is None else {"size": str(job.size)}
-        record |= {} if job.backend == "torch" else {"backend": job.backend}
-        return _Network(model, record)
+        return _Network(model, record | ({} if job.size is None else {"size": str(job.size)}))
 
     @cached_property
     def _overseer_record(self) -> dict[str, Any]:
@@ -135,7 +131,7 @@ class Segmenter:
 
     @cached_property
     def _detector(self) -> Any:
-        """Path -> detector; the last one stays loaded, which is the only one where it is a network."""
+        """Path -> detector; the last ones stay loaded, which are the only ones where they are networks."""
         asked = self.job.overseeing
         assert asked is not None
-        return lru_cache(maxsize=1)(lambda path: load_detector(path, asked.label_space, device=self.job.device))
+        return lru_cache(maxsize=2)(lambda path: load_detector(path, asked.label_space, device=self.job.device))

@@ -153,7 +153,9 @@ def _segment_one(job: SegmentJob, task: VideoTask, *, resume: bool) -> None:
     with progress_bar("frames") as progress:
         summary = Segmenter(job).segment(task, resume=resume, progress=progress).summary
     speed = f" at {summary.num_frames_now / summary.seconds:.1f} frames/s" if summary.num_frames_now else ""
-    meaning = "" if job.overseeing is None else f"; pixels are ids of {job.overseeing.label_space}"
+    asked = job.overseeing
+    # A detector in the box has a label space of its own, of the same name.
+    meaning = "" if asked is None else f"; pixels are ids of {asked.label_space or asked.detector}"
     typer.echo(f"{summary.num_frames} frames in {task.out}{speed}{meaning}")
     for object_id, phrases in summary.not_found.items():
         typer.echo(f"object {object_id} was not found: {', '.join(phrases)}")

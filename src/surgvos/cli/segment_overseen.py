@@ -40,6 +40,9 @@ class OverseerOptions:
     save_overseer: Annotated[
         bool, typer.Option("--save-overseer", help="Also write what the detector itself saw, to OUT/overseer")
     ] = False
+    voter: Annotated[
+        str | None, typer.Option(help="A second detector, such as nnU-Net, that decides between two names of one thing")
+    ] = None
     instances: Annotated[
         bool, typer.Option("--instances", help="Tell the objects of a class apart; OUT/instances has their ids")
     ] = False
@@ -78,6 +81,7 @@ class OverseerOptions:
             rules=None if self.no_tracker else self.rules or "sasvi",
             annotations=self.annotated,
             keeps_detections=self.save_overseer,
+            voter=self.voter,
             instances=self.instances,
             skips_out_of_body=self.skip_out_of_body,
             by_video=by_video,
