@@ -155,6 +155,20 @@ def test_a_click_on_a_picture_of_long_ago_goes_to_the_newest(monkeypatch: pytest
     np.testing.assert_array_equal(run.answers[-1].result.masks[4], red_mask(11))
 
 
+def test_a_picture_can_be_held_for_as_long_as_it_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "RECALL_S", 0.0)
+    with Recorded() as run:
+        run.send(0, 1, 2, 3)
+        run.engine.hold(3)
+        run.engine.hold(99)  # there is no such picture
+        run.send(*range(4, 11))
+        assert run.engine.prompt(4, PointPrompt((8, 6)), frame_index=3).result(5) == 3
+        for index in range(11, 11 + 16):
+            run.send(index)
+            run.engine.hold(index)
+        assert run.engine.prompt(4, PointPrompt((54, 6)), frame_index=3).result(5) == 26
+
+
 def test_an_object_can_be_forgotten() -> None:
     with Recorded(SHOWN) as run:
         run.send(0)

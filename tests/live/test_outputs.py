@@ -18,7 +18,7 @@ from surgvos.live.outputs import ObjectLog, Output, Recording
 
 def shown(index: int, at_s: float, hw: tuple[int, int] = HW) -> Picture:
     frame = picture(index, hw)
-    return Picture(Arrived(frame, at_s), frame.image, None, None, at_s)
+    return Picture(Arrived(frame, at_s), frame.image, None, False, None, at_s)
 
 
 def squares(path: Path) -> list[int]:

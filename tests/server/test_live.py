@@ -172,7 +172,7 @@ def test_a_picture_is_encoded_once_for_all_who_watch() -> None:
     async def check() -> None:
         encoder = JpegEncoder(encode)
         frame = picture(0)
-        shown = Picture(Arrived(frame, 0.0), frame.image, None, None, 0.0)
+        shown = Picture(Arrived(frame, 0.0), frame.image, None, False, None, 0.0)
         first = asyncio.create_task(encoder.jpeg(shown))
         await asyncio.sleep(0)
         second = asyncio.create_task(encoder.jpeg(shown))

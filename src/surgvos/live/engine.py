@@ -93,8 +93,8 @@ class LiveEngine:
     def prompt(self, object_id: int, prompt: Prompt, frame_index: int | None = None) -> Future[int]:
         """Prompt an object in a picture that was shown.
 
-        It is applied to that very picture while it is held (two seconds), else to the newest one, and followed into
-        the present from there. A phrase is looked for from the next frame on.
+        It is applied to that very picture while it is there (for two seconds, or held), else to the newest one, and
+        followed into the present from there. A phrase is looked for from the next frame on.
 
         Returns:
             What becomes the index of the frame that it was applied to, or an `InputError`.
@@ -104,6 +104,10 @@ class LiveEngine:
             SurgvosError: Segmenting has failed.
         """
         return self._ask(object_id, prompt, frame_index)
+
+    def hold(self, frame_index: int) -> None:
+        """Keep a picture for a prompt that takes its time; sixteen are kept."""
+        self._recall.hold(frame_index)
 
     def remove(self, object_id: int) -> Future[int]:
         """Forget an object; as `prompt`."""

@@ -43,7 +43,8 @@ class Picture:
     Attributes:
         arrived: The frame.
         image: The frame with masks and stamp, uint8 ``(h, w, 3)`` RGB; not to be written to.
-        answer: Whose masks are drawn, or None.
+        answer: The newest one, or None before the first.
+        has_masks: Whether its masks are drawn; those that are too old are not.
         stamp: What is written over the picture because it, or its masks, are old; or None.
         at_s: When it was shown.
     """
@@ -51,10 +52,11 @@ class Picture:
     arrived: Arrived
     image: np.ndarray
     answer: Answer | None
+    has_masks: bool
     stamp: str | None
     at_s: float
 
     @property
     def mask_age_s(self) -> float | None:
         """Time since the frame came that the masks were made of; None without masks."""
-        return None if self.answer is None else self.at_s - self.answer.arrived.at_s
+        return None if self.answer is None or not self.has_masks else self.at_s - self.answer.arrived.at_s

@@ -64,7 +64,8 @@ class Showing:
                 self.mask_age.add(picture.mask_age_s)
 
     def _compose(self, arrived: Arrived) -> Picture:
-        answer, now_s = self.answer, time.monotonic()
+        newest, now_s = self.answer, time.monotonic()
+        answer = newest
         if answer is not None and (not answer.result.objects or answer.arrived.frame.hw != arrived.frame.hw):
             answer = None
         stamp = self._stamp(arrived, answer, now_s)
@@ -75,9 +76,10 @@ class Showing:
             image = draw_overlay(image, answer.result.masks, answer.result.objects, answer.names)
         if stamp is not None:
             image = draw_stamp(image, stamp)
-        return Picture(arrived, image, answer, stamp, time.monotonic())
+        return Picture(arrived, image, newest, answer is not None, stamp, time.monotonic())
 
     def _stamp(self, arrived: Arrived, answer: Answer | None, now_s: float) -> str | None:
+        """What is to be said of a picture and of the masks that belong on it."""
         state, age_s = self._source_state(), now_s - arrived.at_s
         if state == SourceState.ENDED:
             return "end of the video"

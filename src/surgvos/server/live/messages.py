@@ -72,8 +72,15 @@ class Seen:
     frame: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The mouse is down on a picture: it is to be kept until a prompt for it comes."""
+
+    frame: int
+
+
 Wish: TypeAlias = Click | Box | Phrase | Remove
-Said: TypeAlias = Wish | Seen
+Said: TypeAlias = Wish | Seen | Hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from surgvos.core.labels import object_palette
 from surgvos.errors import SurgvosError
 from surgvos.live.engine import LiveEngine
 from surgvos.live.moments import Picture
-from surgvos.server.live.messages import Remove, Seen, Wish, read_said
+from surgvos.server.live.messages import Hold, Remove, Seen, Wish, read_said
 from surgvos.server.live.spread import JpegEncoder, Spread
 
 MAX_UNDER_WAY = 2
@@ -73,6 +73,9 @@ class Viewer:
             if isinstance(said, Seen):
                 with suppress(ValueError):  # it was told more than once
                     self._may_send.release()
+                return
+            if isinstance(said, Hold):
+                self._engine.hold(said.frame)
                 return
             asked = self._ask(said)
         except SurgvosError as error:

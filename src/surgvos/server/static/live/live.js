@@ -7,7 +7,7 @@ import { showNumbers } from "./numbers.js";
 const element = (id) => document.getElementById(id);
 const objects = new Objects(element("objects"), (id) => socket.send({ kind: "remove", object: id }));
 const stage = new Stage(element("picture"), element("marks"), element("curtain"), (shown) =>
-  socket.send({ ...shown, object: objects.prompted() }),
+  socket.send(shown.kind === "hold" ? shown : { ...shown, object: objects.prompted() }),
 );
 
 const socket = connect("pictures", {

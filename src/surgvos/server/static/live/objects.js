@@ -35,7 +35,6 @@ export class Objects {
     const nowMs = performance.now();
     const isStep = nowMs - this.markedMs >= RIBBON_STEP_MS;
     if (isStep) this.markedMs = nowMs;
-    if (description.mask_frame === null && description.stamp) return;
     const ids = new Set(description.objects.map((object) => object.id));
     for (const id of [...this.rows.keys()]) if (!ids.has(id)) this.drop(id);
     for (const object of description.objects) {

@@ -38,6 +38,7 @@ export class Stage {
     }
     this.picture.getContext("2d").drawImage(image, 0, 0);
     this.frame = description.frame;
+    this.picture.dataset.frame = this.frame;
   }
 
   // A picture that stops coming must not look like a live one.
@@ -53,6 +54,7 @@ export class Stage {
     if (!start) return;
     this.marks.setPointerCapture(event.pointerId);
     this.drag = { frame: this.frame, start, end: start };
+    this.onShown({ kind: "hold", frame: this.frame });
   }
 
   move(event) {
