@@ -14,6 +14,7 @@ from surgvos.data.prompt_files import describe_prompt, write_prompt_file
 from surgvos.data.prompt_protocols import PlacedPrompt
 from surgvos.io.run_record import file_sha256, package_versions
 from surgvos.io.video import open_video
+from surgvos.models.backends import use_backend
 from surgvos.models.registry import find_weights, load_model
 from surgvos.overseer.alone import DetectorAlone
 from surgvos.overseer.load import load_detector
@@ -122,8 +123,11 @@ class Segmenter:
         job = self.job
         weights = find_weights(job.model)
         model = load_model(weights, device=job.device, dtype=job.dtype, image_size=job.size)
+        use_backend(model, job.backend)
         record = {"name": job.model, "dtype": str(model.compute_dtype), "sha256": file_sha256(weights)}
-        return _Network(model, record | ({} if job.size is None else {"size": str(job.size)}))
+        record |= {} if job.size is None else {"size": str(job.size)}
+        record |= {} if job.backend == "torch" else {"backend": job.backend}
+        return _Network(model, record)
 
     @cached_property
     def _overseer_record(self) -> dict[str, Any]:
