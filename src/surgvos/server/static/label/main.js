@@ -134,8 +134,10 @@ function go(frame) {
 function arrive() {
   store.load(place.frame).catch(() => {}); // it comes with the connection
   clearTimeout(place.looking);
+  place.isTold = false;
   place.looking = setTimeout(() => {
-    if (connection.isOpen) connection.ask("look", { frame: place.frame, object: place.active }).catch(() => {});
+    if (!connection.isOpen) return;
+    connection.ask("look", { frame: place.frame, object: place.active }).then(() => (place.isTold = true)).catch(() => {});
   }, LOOK_AFTER_MS);
   show();
 }
@@ -371,4 +373,4 @@ setTool("click");
 setTheme(localStorage.getItem("surgvos-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 
 // For tests: what is shown, as the masks on disk are.
-window.surgvosLabel = { store, view, place };
+window.surgvosLabel = { store, view, place, connection };

@@ -1,0 +1,199 @@
+"""``surgvos label`` as a user meets it: it opens, is killed, comes back, and its project feeds the other commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from helpers import moving_square_frames, samples_dir, write_video
+from label_browser import LabelPage, open_browser
+from label_miniatures import NUM_FRAMES, center, open_annotator, square
+from surgvos.cli.main import app
+from surgvos.data.vos_folder import VosFolderConfig
+from surgvos.data.vos_videos import find_vos_videos
+from surgvos.io.masks import read_label_map
+from surgvos.server.label.commands import Click, Lock, NameObject, Track
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def label_project(folder: Path) -> Path:
+    """A project in which an object is tracked from the first frame to the last."""
+    annotator = open_annotator(folder)
+    annotator.name_object(NameObject(label="hook"))
+    annotator.click(Click(frame=0, object=1, **center(0, "red")))
+    list(annotator.track(Track(frame=0)))
+    annotator.project.close()
+    return folder / "project"
+
+
+# --- what becomes of a project -------------------------------------------------------------------------------------
+
+
+def test_a_project_is_exported_evaluated_and_trained_on(tmp_path: Path) -> None:
+    project = label_project(tmp_path)
+    exported = run("label", project, "--export", tmp_path / "set")
+    assert exported.exit_code == 0, exported.output
+    assert f"{NUM_FRAMES} labelled frames" in exported.output
+    (video,) = find_vos_videos(tmp_path / "set")
+    for index, label_map in video.label_maps():
+        np.testing.assert_array_equal(label_map, square(index, "red"))
+    assert VosFolderConfig(root=tmp_path / "set").root.is_dir()
+    scored = run("evaluate", tmp_path / "set" / "Annotations" / "frames", project)
+    assert scored.exit_code == 0, scored.output
+    assert "100.0" in scored.output
+    agreed = run("agreement", project, project)
+    assert agreed.exit_code == 0, agreed.output
+    assert "hook" in agreed.output
+
+
+def test_an_empty_locked_frame_says_that_nothing_is_there(tmp_path: Path) -> None:
+    annotator = open_annotator(tmp_path)
+    annotator.lock(Lock(frame=3, is_locked=True))
+    annotator.project.close()
+    files = sorted((tmp_path / "project" / "masks").iterdir())
+    assert [path.name for path in files] == ["00003.png"]
+    assert not read_label_map(files[0]).any()
+
+
+def test_files_behind_a_kill_are_written_anew(tmp_path: Path) -> None:
+    project = label_project(tmp_path)
+    masks = project / "masks"
+    (masks / "00002.png").unlink()
+    (masks / "00004.png").write_bytes((masks / "00000.png").read_bytes())
+    (project / ".complete").unlink()
+    open_annotator(tmp_path).project.close()
+    for frame in range(NUM_FRAMES):
+        np.testing.assert_array_equal(read_label_map(masks / f"{frame:05d}.png"), square(frame, "red"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.mp4"], "does not exist"),
+        (["{frames}", "--host", "0.0.0.0"], "expected a token"),
+        (["{frames}", "--token", "short"], "at least 16"),
+        (["{frames}", "--project", "{frames}"], "expected a project or an empty folder"),
+        (["{frames}", "--overseer", "weights.pth"], "expected --label-space"),
+        (["{project}", "--export", "{tmp}/set"], "expected labelled frames"),
+    ],
+)
+def test_wrong_use_is_said(tmp_path: Path, arguments: list[str], message: str) -> None:
+    pytest.importorskip("fastapi", reason="the packages of a server are not installed: pip install 'surgvos[server]'")
+    open_annotator(tmp_path).project.close()
+    places = {"frames": tmp_path / "frames", "project": tmp_path / "project", "tmp": tmp_path}
+    words = [word.format(**places) for word in arguments]
+    if "--project" not in words:
+        words += ["--project", str(tmp_path / "project")]
+    result = run("label", *words)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_another_video_is_noticed(tmp_path: Path) -> None:
+    open_annotator(tmp_path).project.close()
+    other = write_video(tmp_path / "other.mp4", moving_square_frames(3)[0])
+    result = run("label", other, "--project", tmp_path / "project", "--no-browser")
+    assert result.exit_code == 2
+    assert "the video that was labelled" in result.output
+
+
+# --- end to end, with the model in the box -------------------------------------------------------------------------
+
+
+@contextmanager
+def started(source: Path, project: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command in a process of its own, and the address of its page."""
+    words = ["label", str(source), "--project", str(project), "--port", "0", "--no-browser", "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-m", "surgvos", *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline()
+        found = re.search(r"http://\S+", said)
+        assert found, said
+        yield process, found.group()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _label_and_kill(source: Path, project: Path, clicks: tuple[tuple[float, float], ...], num_tracked: int) -> None:
+    """Click, track, correct in the middle, lock, undo, reload, kill, come back: the page and the disk agree."""
+    pytest.importorskip("fastapi", reason="the packages of a server are not installed: pip install 'surgvos[server]'")
+    middle = num_tracked // 2
+    with open_browser() as browser:
+        with started(source, project) as (server, url):
+            page = LabelPage(browser, url)
+            page.add("tool")
+            for x, y in clicks:
+                page.click(x, y)
+            assert page.shown().any()
+            page.press("t")
+            page.wait(f"surgvosLabel.store.mask({num_tracked}, 1)")
+            page.press("Escape")
+            page.wait("!surgvosLabel.store.tracking")
+            page.go(num_tracked)
+            page.press("l")
+            page.wait(f"surgvosLabel.store.locked.has({num_tracked})")
+            locked = page.shown()
+            page.go(middle)
+            tracked = page.shown()
+            page.press("e")
+            page.page.uncheck("#again")
+            ys, xs = np.nonzero(tracked)
+            page.drag(
+                (float(np.median(xs)) - 10, float(np.median(ys))), (float(np.median(xs)) + 10, float(np.median(ys)))
+            )
+            corrected = page.shown()
+            assert 0 < corrected.astype(bool).sum() < tracked.astype(bool).sum()
+            page.press("Control+z")
+            page.settled()
+            np.testing.assert_array_equal(page.shown(), tracked)
+            page.press("Control+Shift+z")
+            page.settled()
+            page.page.reload()
+            page.wait("window.surgvosLabel?.store.video")
+            page.wait(f"surgvosLabel.place.frame === {middle}")
+            np.testing.assert_array_equal(page.shown(), corrected)
+            page.track()
+            page.go(middle)
+            np.testing.assert_array_equal(page.shown(), corrected)
+            page.go(middle + 1)
+            again = page.shown()
+            server.kill()
+            server.wait()
+        with started(source, project) as (server, url):
+            page = LabelPage(browser, url)
+            shown = {}
+            for frame, expected in ((middle, corrected), (middle + 1, again), (num_tracked, locked)):
+                page.go(frame)
+                shown[frame] = page.shown()
+                np.testing.assert_array_equal(shown[frame], expected)
+            assert page.errors == []
+            server.terminate()
+            server.wait()
+    for frame, expected in shown.items():
+        np.testing.assert_array_equal(read_label_map(project / "masks" / f"{frame:05d}.png"), expected)
+
+
+def test_from_a_click_to_masks_on_disk_through_a_kill(tmp_path: Path) -> None:
+    frames, masks = moving_square_frames(10, hw=(192, 256), side_px=60)
+    source = write_video(tmp_path / "case.mp4", frames)
+    ys, xs = np.nonzero(masks[0])
+    _label_and_kill(source, tmp_path / "project", ((float(xs.mean()), float(ys.mean())),), num_tracked=6)
+
+
+def test_the_same_on_a_real_clip(tmp_path: Path) -> None:
+    source = samples_dir() / "clips" / "laparoscopy_720p25.mp4"
+    _label_and_kill(source, tmp_path / "project", ((640.0, 300.0), (700.0, 320.0)), num_tracked=4)
