@@ -39,10 +39,11 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _plan() -> None:
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 
     extract_fingerprints([7], num_processes=1, check_dataset_integrity=True)
     plan_experiments([7])
+    preprocess([7], configurations=("2d",), num_processes=(1,))
 
 
 def _save_random_network(folder: Path) -> None:
@@ -52,14 +53,17 @@ def _save_random_network(folder: Path) -> None:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     plans, dataset = (json.loads((folder / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
-    plans["continue_training"] = False
     for fold in (0, 1):
         torch.manual_seed(fold)
-        trainer = nnUNetTrainer(plans, "2d", fold, dataset, torch.device("cpu"))
+        trainer = nnUNetTrainer({**plans, "continue_training": False}, "2d", fold, dataset, torch.device("cpu"))
         trainer.initialize()
         trainer.logger.log("ema_fg_dice", 0.5, 0)
         trainer._best_ema = np.float64(0.5)
-        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+        results = Path(trainer.output_folder)
+        results.mkdir(parents=True, exist_ok=True)
+        for name, content in (("plans.json", plans), ("dataset.json", dataset)):
+            (results.parent / name).write_text(json.dumps(content))
+        trainer.save_checkpoint(str(results / "checkpoint_final.pth"))
 
 
 def test_nnunet_reads_what_was_exported(raw: Path) -> None:
