@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from surgvos.batch.job import SegmentJob, VideoTask
 from surgvos.batch.ledger import LEDGER, read_ledger
 from surgvos.batch.prompt_sources import PromptFolder
 from surgvos.batch.video_sources import find_named_videos
+from surgvos.core.frame import FrameStream
+from surgvos.data.prompt_protocols import PlacedPrompt
 from surgvos.io.masks import write_label_map
 from surgvos.models.checkpoints import save_model
 from surgvos.models.nano import NanoModel
@@ -29,6 +31,15 @@ HW = (48, 64)
 NUM_VIDEOS = 20
 LONG, CORRUPT = "case_03", "case_07"
 NUM_FRAMES, NUM_LONG_FRAMES = 4, 120
+
+
+@dataclass(frozen=True)
+class DeadlyPrompts:
+    """A video that kills whoever begins with it."""
+
+    def placed(self, video: FrameStream) -> list[PlacedPrompt]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
 
 
 def write_cases(root: Path) -> Path:
@@ -86,13 +97,18 @@ def states_of(out: Path) -> dict[str, list[str]]:
     return states
 
 
-def kill_who_does(video: str, out: Path, *, after_frames: int = 20, timeout_s: float = 600) -> None:
-    """Wait until a worker is in the middle of a video, and kill it."""
+def wait_for_the_middle(video: str, out: Path, *, num_frames: int = 20, timeout_s: float = 600) -> int:
+    """Wait until somebody is in the middle of a video, and say which process."""
     log = out / video / "frames.jsonl"
     deadline = time.monotonic() + timeout_s
-    while not (log.exists() and log.read_bytes().count(b"\n") >= after_frames):
+    while not (log.exists() and log.read_bytes().count(b"\n") >= num_frames):
         assert time.monotonic() < deadline, "nobody began"
         time.sleep(0.01)
     started = [line for line in read_ledger(out / LEDGER) if line["video"] == video and line["state"] == "started"]
-    os.kill(started[-1]["pid"], signal.SIGKILL)
     assert json.loads((out / video / "run.json").read_text())["status"] == "running"
+    return int(started[-1]["pid"])
+
+
+def kill_who_does(video: str, out: Path) -> None:
+    """Kill a worker in the middle of a video."""
+    os.kill(wait_for_the_middle(video, out), signal.SIGKILL)

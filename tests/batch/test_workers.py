@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from batch.many_videos import (
     CORRUPT,
     LONG,
     NUM_LONG_FRAMES,
     NUM_VIDEOS,
+    DeadlyPrompts,
     files_of,
     job_of,
     kill_who_does,
     states_of,
     tasks_of,
+    wait_for_the_middle,
     write_cases,
 )
+from surgvos.batch.attempt import DIED
 from surgvos.batch.events import Event, Finished, Lost
 from surgvos.batch.local_workers import LocalWorkers
 from surgvos.batch.on_ray import RayWorkers
 from surgvos.batch.run_batch import Runner, in_this_process, run_batch
+from surgvos.cli.main import app
+from surgvos.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +56,12 @@ def single_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return files_of(out)
 
 
-@pytest.mark.parametrize(
+BOTH = pytest.mark.parametrize(
     "runner", [LocalWorkers(2), pytest.param(RayWorkers("local", 2), marks=pytest.mark.slow)], ids=["processes", "ray"]
 )
+
+
+@BOTH
 def test_one_worker_is_killed_and_one_video_is_none(
     tmp_path: Path, root: Path, single_run: dict[str, bytes], runner: Runner
 ) -> None:
@@ -73,3 +88,52 @@ def test_one_worker_is_killed_and_one_video_is_none(
     assert after.pop(CORRUPT) == ["started", "failed"] * 2
     assert {video: found.count("finished") for video, found in after.items()} == dict.fromkeys(after, 1)
     assert files_of(tmp_path) == single_run
+
+
+@BOTH
+def test_a_video_that_kills_every_worker_costs_no_other(
+    tmp_path: Path, root: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers of Ray look for modules, such as that of the deadly prompts, where this says.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    deadly, *others = [task for task in tasks_of(root, tmp_path)[:7] if task.name != LONG]
+    tasks = [replace(deadly, prompts=DeadlyPrompts()), *others]
+    failed = run_batch(job_of(root), tasks, tmp_path, runner, lambda event: None, resume=False)
+    assert failed == {deadly.name: DIED}
+    states = states_of(tmp_path)
+    assert states.pop(deadly.name) == ["started", "lost", "started", "failed"]
+    assert states == {task.name: ["started", "finished"] for task in others}
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_batch(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"\x10\x00\x00\x00")
+    job = replace(job_of(root), model=str(tmp_path / "broken.safetensors"))
+    with pytest.raises(CheckpointError, match="broken"):
+        run_batch(job, tasks_of(root, tmp_path)[:2], tmp_path, LocalWorkers(2), lambda event: None, resume=False)
+
+
+def test_workers_end_with_the_process_that_shares_out_the_work(
+    tmp_path: Path, root: Path, single_run: dict[str, bytes]
+) -> None:
+    words = ["segment", str(root / "cases"), "--out", str(tmp_path), "--prompts", str(root / "masks")]
+    words += ["--model", str(root / "tiny.safetensors"), "--device", "cpu", "--dtype", "fp32"]
+    caller = subprocess.Popen([sys.executable, "-m", "surgvos", *words, "--workers", "2"], stdout=subprocess.DEVNULL)
+    worker = wait_for_the_middle(LONG, tmp_path)
+    assert worker != caller.pid
+    caller.kill()
+    caller.wait()
+    deadline = time.monotonic() + 60
+    while is_alive(worker):
+        assert time.monotonic() < deadline, "the worker goes on for nobody"
+        time.sleep(0.02)
+    resumed = CliRunner().invoke(app, [*words, "--resume"])
+    assert resumed.exit_code == 1
+    assert f"got 1 that failed ({CORRUPT})" in resumed.stderr
+    assert files_of(tmp_path) == single_run
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -16,6 +16,8 @@ from surgvos.errors import InputError, MissingExtraError, SurgvosError
 
 LOCAL = "local"
 
+NOBODY_LEFT = "no worker was left to begin with it; Ray's logs say what they died of"
+
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -117,7 +119,8 @@ class _Account:
         """Nobody works any more: what has no end by now has failed."""
         for task in tasks:
             if task.name not in self._ended:
-                self._tell(Failed(task.name, self._begun.get(task.name, 0), DIED))
+                reason = DIED if task.name in self._begun else NOBODY_LEFT
+                self._tell(Failed(task.name, self._begun.get(task.name, 0), reason))
 
 
 class _RayWorker:
