@@ -165,7 +165,7 @@ def _memory() -> Iterator[_Finding]:
     if free >= _FREE_MEMORY_WANTED:
         yield _Finding("memory", text)
     else:
-        yield _Finding("memory", f"{text}; SAM 2 needs 2 GB, the model in the box 1 GB: close others", _Verdict.LIMITED)
+        yield _Finding("memory", f"{text}; SAM 2 takes up to 1.6 GB, the model in the box 0.9 GB; close others", _Verdict.LIMITED)
 
 
 def _device_name(device: torch.device) -> str:
@@ -257,7 +257,7 @@ def _disk() -> Iterator[_Finding]:
         if free >= _FREE_DISK_WANTED:
             yield _Finding(subject, f"{free / 1e9:.1f} GB free")
         else:
-            text = f"{free / 1e9:.1f} GB free in {folder}; masks of an hour take about 1 GB, models up to 1 GB each"
+            text = f"{free / 1e9:.1f} GB free in {folder}; models take up to 1 GB each, masks grow with the video"
             yield _Finding(subject, text, _Verdict.LIMITED)
 
 
@@ -265,16 +265,16 @@ def _speed() -> Iterator[_Finding]:
     """How fast the model in the box is here, and how much slower others are where there is no accelerator."""
     from surgvos.evaluation.timing import measure
     from surgvos.models.devices import resolve_device
-    from surgvos.models.registry import entries, load_model
+    from surgvos.models.registry import load_model
+    from surgvos.models.zoo import ZOO
 
     box = "surgvos-nano"
     timing = measure(load_model(box), num_objects=1, num_frames=_NUM_TIMED_FRAMES)
     yield _Finding(f"speed of {box}", f"{1 / timing.seconds_per_frame:.1f} frames/s with one object, files left out")
-    speeds = {name: entry.frames_per_second for name, entry in entries().items() if entry.frames_per_second}
-    tiny = "sam2.1-hiera-tiny"
-    if resolve_device("auto").type == "cpu" and {box, tiny} <= speeds.keys():
+    tiny = ZOO["sam2.1-hiera-tiny"]
+    if resolve_device("auto").type == "cpu":
         text = (
-            f"on a CPU {tiny} takes about {speeds[box] / speeds[tiny]:.0f} times as long as {box}; --size 512 takes a "
-            f"sixth of that, a GPU far less"
+            f"without an accelerator {tiny.name} follows about {tiny.frames_per_second:g} frames/s with each thread; "
+            "--size 512 takes a sixth of the time, surgvos-nano far less"
         )
         yield _Finding("speed of SAM 2", text, _Verdict.LIMITED)
