@@ -4,8 +4,8 @@ Example:
     >>> policy, run = CredibleStart(window=2), ()
     >>> for frame, iou in enumerate((0.8, 0.6, 0.75, 0.9)):
     ...     run = policy.extend(run, Sighting(frame, presence=0.95, iou=iou))
-    >>> [sighting.frame_index for sighting in policy.anchors(run)]
-    [3]
+    >>> policy.anchors(run)[0].frame_index
+    3
 """
 
 from __future__ import annotations
