@@ -130,10 +130,12 @@ def _check_page(page: PageOptions) -> Access:
 
 
 def _load_sessions(network: ModelOptions, finding: FindingOptions) -> Callable[[], Session]:
+    from surgvos.models.backends import use_backend
     from surgvos.models.registry import load_model
     from surgvos.tracking.session import Session
 
     model = load_model(network.model, device=network.device, dtype=network.dtype, image_size=network.size)
+    use_backend(model, network.backend)
     search = finding.parse()
     Session(model, network.memory)  # a wrong name of a policy is said before anything runs
     return lambda: Session(model, network.memory, search=search)

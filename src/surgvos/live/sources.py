@@ -116,7 +116,7 @@ class Pattern:
         self.fps = fps
         height, width = hw
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-        shades = (96 + 64 * np.sin(columns / width * 9 + k) + 24 * np.cos(rows / height * 7 + 2 * k) for k in range(3))
+        shades = (120 + 24 * np.sin(columns / width * 9 + k) + 16 * np.cos(rows / height * 7 + 2 * k) for k in range(3))
         self._background = np.stack(list(shades), axis=2).clip(0, 255).astype(np.uint8)
 
     def connect(self) -> Iterator[Frame]:
