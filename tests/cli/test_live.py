@@ -57,8 +57,8 @@ def test_soaking_says_how_it_held(case: Path, tmp_path: Path) -> None:
     [
         ([], "one source"),
         (["CASE", "--replay", "CASE"], "one source"),
-        (["missing.mp4"], "does not exist"),
-        (["camera:77"], "camera"),
+        (["missing.mp4", "--no-page"], "does not exist"),
+        (["camera:77", "--no-page"], "camera"),
         (["test-pattern:9x", "--no-page"], "test pattern"),
         (["CASE", "--soak", "8 hours"], "a time such as"),
         (["CASE", "--json", "x.json"], "--json only with --soak"),

@@ -11,20 +11,24 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from starlette.testclient import WebSocketTestSession
-from starlette.websockets import WebSocketDisconnect
 
 from live.scripted import HW, Recorded, picture, red_mask, until
 from surgvos.core import BoxPrompt, PointPrompt, TextPrompt
 from surgvos.errors import ConfigError, InputError
 from surgvos.io.results import frame_line
 from surgvos.live.moments import Arrived, Picture
-from surgvos.server.live.app import MAX_VIEWERS, LiveServer
 from surgvos.server.live.messages import MAX_MESSAGE_BYTES, read_said
+from surgvos.server.security import Access, Guard
+
+pytest.importorskip("fastapi", reason="the packages of a server are not installed: pip install 'surgvos[server]'")
+
+from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
+
+from surgvos.server.live.app import MAX_VIEWERS, LiveServer
 from surgvos.server.live.spread import JpegEncoder, Spread
 from surgvos.server.live.viewer import MAX_UNDER_WAY
-from surgvos.server.security import Access, Guard
 
 OWN = {"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:8000"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,12 @@ import pytest
 
 from label_browser import PATIENCE_S, open_browser
 from live.scripted import HW, Recorded, red_mask, until
-from surgvos.server.live.app import LiveServer
 from surgvos.server.security import Access
 from surgvos.server.serving import guarded_server, listen
+
+pytest.importorskip("fastapi", reason="the packages of a server are not installed: pip install 'surgvos[server]'")
+
+from surgvos.server.live.app import LiveServer
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def served(run: Recorded) -> Iterator[tuple[str, Callable[[], None]]]:
     """The address of a server, and what stops it."""
     listening = listen(Access(port=0))
     access = Access(port=listening.getsockname()[1])
-    server = guarded_server(LiveServer(run.engine).app(), replace(access))
+    server = guarded_server(LiveServer(run.engine).app(), access)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     until(lambda: server.started)

@@ -125,8 +125,9 @@ def _check_page(page: PageOptions) -> Access:
     from surgvos.server.security import Access
     from surgvos.server.serving import check_server_extra
 
+    access = Access(host=page.host, port=page.port, token=page.token)
     check_server_extra()
-    return Access(host=page.host, port=page.port, token=page.token)
+    return access
 
 
 def _load_sessions(network: ModelOptions, finding: FindingOptions) -> Callable[[], Session]:
