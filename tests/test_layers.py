@@ -25,13 +25,13 @@ LAYERS = (
     {"overseer"},
     {"data", "evaluation", "training", "export"},
     {"live"},
-    {"batch", "server", "config.presets"},
+    {"batch", "server", "config.presets", "config.overseer_recipes"},
     {"cli"},
     {"__main__"},
 )
 """From the vocabulary to the command line. A part imports from layers before its own, never from the same one."""
 
-NEIGHBOURS = {("training", "data"), ("export", "data")}
+NEIGHBOURS = {("training", "data"), ("export", "data"), ("config.presets", "config.overseer_recipes")}
 """(importer, imported) of one layer, where that is meant."""
 
 NARROW = {"data.synthetic": {"core", "errors", "data.synthetic"}}

@@ -14,7 +14,7 @@ from overseer.networks import frames, published_mask_rcnn, random_state
 from surgvos.core.label_tables import LABEL_SPACES
 from surgvos.errors import CheckpointError
 from surgvos.overseer.detector import DetectorOptions
-from surgvos.overseer.mask_rcnn import MaskRcnnDetector, build_mask_rcnn
+from surgvos.overseer.mask_rcnn import MaskRcnnDetector, build_mask_rcnn, infer_mask_rcnn_config
 
 NETWORKS = {"resnet18": ("cadis-2", 18, False), "resnet50-v2": ("cholecseg8k", 13, True)}
 """Label space, labels and size of networks as published."""
@@ -97,7 +97,7 @@ def test_published_sizes(num_labels: int, is_larger: bool, num_tensors: int, num
     assert len(shapes) == num_tensors
     assert sum(float(np.prod(shape)) for shape in shapes.values()) == pytest.approx(num_parameters, rel=0.003)
     with torch.device("meta"):
-        network = build_mask_rcnn({key: torch.empty(shape) for key, shape in shapes.items()})
+        network = build_mask_rcnn(infer_mask_rcnn_config({key: torch.empty(shape) for key, shape in shapes.items()}))
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == shapes
 
 
@@ -112,7 +112,7 @@ def test_slimmer_heads_are_understood() -> None:
     shapes["roi_heads.mask_predictor.conv5_mask.bias"] = [16]
     shapes["roi_heads.mask_predictor.mask_fcn_logits.weight"][1] = 16
     with torch.device("meta"):
-        network = build_mask_rcnn({key: torch.empty(shape) for key, shape in shapes.items()})
+        network = build_mask_rcnn(infer_mask_rcnn_config({key: torch.empty(shape) for key, shape in shapes.items()}))
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == shapes
 
 

@@ -61,8 +61,13 @@ def test_mask2former_answers_as_under_transformers_4(recorded: dict[str, np.ndar
 @pytest.mark.parametrize(
     ("shapes", "build", "rename", "optional"),
     [
-        (published_detr, detr.build_detr, detr.rename, 0),
-        (published_mask2former, mask2former.build_mask2former, mask2former.rename, 2),
+        (published_detr, lambda state: detr.build_detr(detr.infer_detr_config(state)), detr.rename, 0),
+        (
+            published_mask2former,
+            lambda state: mask2former.build_mask2former(mask2former.infer_mask2former_config(state)),
+            mask2former.rename,
+            2,
+        ),
     ],
     ids=["detr", "mask2former"],
 )

@@ -165,7 +165,8 @@ def _memory() -> Iterator[_Finding]:
     if free >= _FREE_MEMORY_WANTED:
         yield _Finding("memory", text)
     else:
-        yield _Finding("memory", f"{text}; SAM 2 takes up to 1.6 GB, the model in the box 0.9 GB; close others", _Verdict.LIMITED)
+        text += "; SAM 2 takes up to 1.6 GB, the model in the box 0.9 GB; close other programs"
+        yield _Finding("memory", text, _Verdict.LIMITED)
 
 
 def _device_name(device: torch.device) -> str:

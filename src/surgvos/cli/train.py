@@ -13,7 +13,7 @@ from surgvos.errors import ConfigError
 if TYPE_CHECKING:
     from surgvos.training.config import TrainConfig
 
-_SCORES = {"tracked_iou": "IoU"}
+_SCORES = {"tracked_iou": "IoU", "mean_dice": "Dice"}
 """Scores that the progress bar shows, and what it calls them."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from surgvos.config.overseer_recipes import OVERSEER_RECIPES
 from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic import SceneConfig
+from surgvos.data.synthetic_classes import SyntheticClassesConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.data.synthetic_words import SyntheticWordsConfig
@@ -15,6 +17,7 @@ from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.memory import Recent
 from surgvos.models.nano import NanoConfig, ReferringNanoConfig
+from surgvos.models.nano.segmenter import NanoSegmenterConfig
 from surgvos.models.resurg import resurg_small
 from surgvos.models.sam2 import small
 from surgvos.training.clip import ClipSettings
@@ -24,6 +27,7 @@ from surgvos.training.noise import MaskNoise
 from surgvos.training.optim import OptimiserSettings, Rate
 from surgvos.training.prompts import PromptSettings
 from surgvos.training.referring import ReferringSettings
+from surgvos.training.segmenting import SegmentingSettings
 from surgvos.training.words import WordSettings
 
 
@@ -145,6 +149,21 @@ def nano_phrases() -> TrainConfig:
         stages=(_stage(2200, 1, (128, 160), 24), _stage(700, 1, (192, 240), 12), _stage(500, 1, (256, 320), 6)),
         task=ReferringSettings(memory=finish.task.memory, losses=replace(finish.task.losses, presence=1.0)),
         optimiser=replace(finish.optimiser, learning_rate=8e-4, warmup_steps=200),
+        seed=5,
+    )
+
+
+def nano_overseer() -> TrainConfig:
+    """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
+    clips = nano_clips()
+    return replace(
+        clips,
+        model=NanoSegmenterConfig(),
+        init_from="surgvos-nano",
+        data=SyntheticClassesConfig(),
+        stages=(_stage(2900, 1, (192, 240), 12), _stage(300, 1, (256, 320), 8)),
+        task=SegmentingSettings(),
+        optimiser=replace(clips.optimiser, warmup_steps=100),
         seed=5,
     )
 
@@ -320,6 +339,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_finish,
         nano_words,
         nano_phrases,
+        nano_overseer,
         nano_finetune,
         sam2_finetune,
         endovis18_instrument,
@@ -329,6 +349,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         resurgsam2_endovis17_phase_b,
         resurgsam2_endovis18_phase_a,
         resurgsam2_endovis18_phase_b,
+        *OVERSEER_RECIPES,
     )
 }
 """Name on the command line -> recipe. A new recipe is one function and one name here."""

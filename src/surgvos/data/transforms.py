@@ -41,6 +41,7 @@ class Augmentation:
         flip_probability: Of a left-right flip.
         reverse_probability: Of running the clip backward.
         max_rotation: Largest rotation to either side.
+        rotation_probability: Of a rotation.
         max_shear: Largest shear to either side.
         max_zoom: Largest enlargement; what no longer fits is cut away.
         clip_jitter: Of all frames alike.
@@ -51,11 +52,23 @@ class Augmentation:
     flip_probability: float = 0.5
     reverse_probability: float = 0.0
     max_rotation: float = 25.0
+    rotation_probability: float = 1.0
     max_shear: float = 20.0
     max_zoom: float = 1.0
     clip_jitter: ColorJitter = _SAM2_CLIP_JITTER
     frame_jitter: ColorJitter = _SAM2_FRAME_JITTER
     grey_probability: float = 0.05
+
+
+AS_IT_IS = Augmentation(
+    flip_probability=0.0,
+    max_rotation=0.0,
+    max_shear=0.0,
+    clip_jitter=ColorJitter(),
+    frame_jitter=ColorJitter(),
+    grey_probability=0.0,
+)
+"""Nothing is varied; only the size changes."""
 
 
 def augment(
@@ -97,6 +110,8 @@ def _draw_geometry(
     rng: np.random.Generator,
 ) -> np.ndarray:
     angle, shear = np.radians(rng.uniform(-1, 1, 2) * (settings.max_rotation, settings.max_shear))
+    if settings.rotation_probability < 1 and rng.random() >= settings.rotation_probability:
+        angle = 0.0
     zoom = rng.uniform(1.0, settings.max_zoom)
     # The enlarged image is shifted no farther than its own edge.
     shift = rng.uniform(-1, 1, 2) * 0.5 * (zoom - 1)

@@ -78,7 +78,7 @@ class VosFolder:
         self.config = config
         self.shape = shape
         self.seed = seed
-        self.videos = _find_videos(Path(config.root), config.videos)
+        self.videos = find_videos(Path(config.root), config.videos)
         self._steps = np.arange(shape.num_frames + num_spare) * config.stride
         starts = np.array([max(len(video.frames) - int(self._steps[-1]), 1) for video in self.videos])
         self._ends = np.cumsum(starts)
@@ -146,10 +146,20 @@ def _turn_back(positions: np.ndarray, length: int) -> np.ndarray:
     return np.where(folded < length, folded, period - folded)
 
 
-def _find_videos(root: Path, names: tuple[str, ...]) -> list[Video]:
-    images, annotations = root / "JPEGImages", root / "Annotations"
+def find_videos(root: Path, names: tuple[str, ...], labels: str = "Annotations") -> list[Video]:
+    """The videos of a folder in the layout of DAVIS.
+
+    Args:
+        root: The folder.
+        names: Of videos to use; empty uses all.
+        labels: Folder of the label maps below it.
+
+    Raises:
+        InputError: The folder has another layout, lacks a video, or holds no frame with labels.
+    """
+    images, annotations = root / "JPEGImages", root / labels
     if not images.is_dir() or not annotations.is_dir():
-        raise InputError(f"expected folders JPEGImages and Annotations in {str(root)!r}, got none of them or one")
+        raise InputError(f"expected folders JPEGImages and {labels} in {str(root)!r}, got none of them or one")
     found = sorted(path.name for path in annotations.iterdir() if path.is_dir())
     missing = sorted(set(names) - set(found))
     if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -53,6 +54,37 @@ rename = renamer(
 """Names of transformers 5, or of its own ResNet -> those of transformers 4 with timm's ResNet, as published."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetrConfig:
+    """Size of a DETR with a mask head, on a ResNet; by default that of ``facebook/detr-resnet-50-panoptic``.
+
+    Attributes:
+        num_labels: Labels of its head, "no object" not counted.
+        num_queries: Most instances of an image.
+        width: Channels of the transformer.
+        num_heads: Of its attention.
+        num_encoder_layers: Layers of the encoder.
+        num_decoder_layers: Layers of the decoder.
+        encoder_ffn_dim: Inner channels of an encoder layer.
+        decoder_ffn_dim: Inner channels of a decoder layer.
+        stem_width: Channels before the first stage of the ResNet.
+        stage_widths: Channels after each of its four stages.
+        stage_depths: Blocks of each stage.
+    """
+
+    num_labels: int
+    num_queries: int = 100
+    width: int = 256
+    num_heads: int = 8
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    encoder_ffn_dim: int = 2048
+    decoder_ffn_dim: int = 2048
+    stem_width: int = 64
+    stage_widths: tuple[int, ...] = (256, 512, 1024, 2048)
+    stage_depths: tuple[int, ...] = (3, 4, 6, 3)
+
+
 def is_detr(state: State) -> bool:
     """Whether weights are those of a DETR with a mask head."""
     return _CLASS_ROWS in state and _QUERIES in state
@@ -90,7 +122,7 @@ class DetrDetector:
         self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND) - 1, label_space, spare=(1, 2))
         self.device = device or torch.device("cpu")
         self.dtype = dtype
-        network = build_detr(state)
+        network = build_detr(infer_detr_config(state))
         load_strictly(network, state, KIND, rename=rename, optional=r"num_batches_tracked$")
         self.network: Any = network.eval().to(self.device)
 
@@ -124,35 +156,56 @@ def squeeze(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(large)).permute(2, 0, 1)
 
 
-def build_detr(state: State) -> nn.Module:
-    """Build the network that weights belong to, as told by their names (of version 4) and shapes."""
-    from transformers import DetrConfig, DetrForSegmentation, ResNetConfig
+def infer_detr_config(state: State) -> DetrConfig:
+    """Read the size of the network that weights belong to off their names (of version 4) and shapes.
 
+    Raises:
+        CheckpointError: No network has such weights.
+    """
     width = shape_of(state, _QUERIES, KIND)[1]
-    stages = range(1, 5)
-    backbone = ResNetConfig(
-        embedding_size=rows_of(state, f"{_BACKBONE}conv1.weight", KIND),
-        hidden_sizes=[rows_of(state, f"{_BACKBONE}layer{i}.0.downsample.0.weight", KIND) for i in stages],
-        depths=[count_parts(state, rf"conv_encoder\.model\.layer{i}\.(\d+)\.") for i in stages],
-        layer_type="bottleneck",
-        out_features=[f"stage{i}" for i in stages],
-    )
     num_heads = shape_of(state, "mask_head.lay1.weight", KIND)[1] - width
     if num_heads < 1 or width % num_heads:
         raise CheckpointError(f"expected the weights of a {KIND}, got some with {num_heads} attention heads")
-    config = DetrConfig(
+    stages = range(1, 5)
+    return DetrConfig(
+        num_labels=rows_of(state, _CLASS_ROWS, KIND) - 1,
+        num_queries=rows_of(state, _QUERIES, KIND),
+        width=width,
+        num_heads=num_heads,
+        num_encoder_layers=count_parts(state, r"^detr\.model\.encoder\.layers\.(\d+)\."),
+        num_decoder_layers=count_parts(state, r"^detr\.model\.decoder\.layers\.(\d+)\."),
+        encoder_ffn_dim=rows_of(state, "detr.model.encoder.layers.0.fc1.weight", KIND),
+        decoder_ffn_dim=rows_of(state, "detr.model.decoder.layers.0.fc1.weight", KIND),
+        stem_width=rows_of(state, f"{_BACKBONE}conv1.weight", KIND),
+        stage_widths=tuple(rows_of(state, f"{_BACKBONE}layer{i}.0.downsample.0.weight", KIND) for i in stages),
+        stage_depths=tuple(count_parts(state, rf"conv_encoder\.model\.layer{i}\.(\d+)\.") for i in stages),
+    )
+
+
+def build_detr(config: DetrConfig) -> nn.Module:
+    """Build the network with random weights."""
+    import transformers
+
+    backbone = transformers.ResNetConfig(
+        embedding_size=config.stem_width,
+        hidden_sizes=list(config.stage_widths),
+        depths=list(config.stage_depths),
+        layer_type="bottleneck",
+        out_features=[f"stage{i}" for i in range(1, 5)],
+    )
+    own = transformers.DetrConfig(
         backbone_config=backbone,
         use_timm_backbone=False,
         use_pretrained_backbone=False,
         backbone=None,
-        num_labels=rows_of(state, _CLASS_ROWS, KIND) - 1,
-        num_queries=rows_of(state, _QUERIES, KIND),
-        d_model=width,
-        encoder_layers=count_parts(state, r"^detr\.model\.encoder\.layers\.(\d+)\."),
-        decoder_layers=count_parts(state, r"^detr\.model\.decoder\.layers\.(\d+)\."),
-        encoder_ffn_dim=rows_of(state, "detr.model.encoder.layers.0.fc1.weight", KIND),
-        decoder_ffn_dim=rows_of(state, "detr.model.decoder.layers.0.fc1.weight", KIND),
-        encoder_attention_heads=num_heads,
-        decoder_attention_heads=num_heads,
+        num_labels=config.num_labels,
+        num_queries=config.num_queries,
+        d_model=config.width,
+        encoder_layers=config.num_encoder_layers,
+        decoder_layers=config.num_decoder_layers,
+        encoder_ffn_dim=config.encoder_ffn_dim,
+        decoder_ffn_dim=config.decoder_ffn_dim,
+        encoder_attention_heads=config.num_heads,
+        decoder_attention_heads=config.num_heads,
     )
-    return DetrForSegmentation(config)
+    return transformers.DetrForSegmentation(own)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,13 +22,39 @@ KIND = "Mask R-CNN"
 INPUT_PX = 299
 _PASTED_AT_ONCE = 8
 _CLASS_ROWS = "roi_heads.box_predictor.cls_score.weight"
-_BACKBONES: dict[tuple[bool, tuple[int, ...]], str] = {
+Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet50_v2"]
+
+_BACKBONES: dict[tuple[bool, tuple[int, ...]], Backbone] = {
     (False, (2, 2, 2, 2)): "resnet18",
     (False, (3, 4, 6, 3)): "resnet34",
     (True, (3, 4, 6, 3)): "resnet50",
     (True, (3, 4, 23, 3)): "resnet101",
 }
 """By whether blocks have three convolutions, and how many blocks the stages have."""
+
+_BOX_PX = 7
+"""Side of what is seen of a box."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskRcnnConfig:
+    """Size of a Mask R-CNN of torchvision. Only the first two and ``mask_hidden`` count for ``resnet50_v2``.
+
+    Attributes:
+        num_labels: Labels of its head; 0 is background.
+        backbone: What is below the feature pyramid, or torchvision's second version on a ResNet-50.
+        frozen_norms: Whether the norms of the backbone are constants; otherwise they learn from each batch.
+        box_width: Channels of the box head.
+        mask_widths: Channels of the convolutions of the mask head.
+        mask_hidden: Channels before the masks.
+    """
+
+    num_labels: int
+    backbone: Backbone = "resnet18"
+    frozen_norms: bool = True
+    box_width: int = 1024
+    mask_widths: tuple[int, ...] = (256, 256, 256, 256)
+    mask_hidden: int = 256
 
 
 def is_mask_rcnn(state: State) -> bool:
@@ -65,7 +92,7 @@ class MaskRcnnDetector:
         self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND), label_space, spare=(1,))
         self.device = device or torch.device("cpu")
         self.dtype = dtype
-        network = build_mask_rcnn(state)
+        network = build_mask_rcnn(infer_mask_rcnn_config(state))
         load_strictly(network, state, KIND)
         self.network: Any = network.eval().to(self.device)
 
@@ -110,40 +137,47 @@ def squeeze(image: np.ndarray) -> Tensor:
     return resize(pixels, [INPUT_PX, INPUT_PX], antialias=True)
 
 
-def build_mask_rcnn(state: State) -> nn.Module:
-    """Build the network that weights belong to, as told by their names and shapes.
+def infer_mask_rcnn_config(state: State) -> MaskRcnnConfig:
+    """Read the size of the network that weights belong to off their names and shapes.
 
     Raises:
         CheckpointError: No network has such weights.
     """
+    backbone = _backbone_name(state)
+    is_second = "rpn.head.conv.1.0.weight" in state and backbone == "resnet50"
+    return MaskRcnnConfig(
+        num_labels=rows_of(state, _CLASS_ROWS, KIND),
+        backbone="resnet50_v2" if is_second else backbone,
+        frozen_norms="backbone.body.bn1.num_batches_tracked" not in state,
+        box_width=shape_of(state, _CLASS_ROWS, KIND)[1],
+        mask_widths=tuple(rows_of(state, f"roi_heads.mask_head.{i}.0.weight", KIND) for i in range(4)),
+        mask_hidden=shape_of(state, "roi_heads.mask_predictor.conv5_mask.weight", KIND)[1],
+    )
+
+
+def build_mask_rcnn(config: MaskRcnnConfig) -> nn.Module:
+    """Build the network with random weights."""
     from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn_v2
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-    from torchvision.models.detection.faster_rcnn import TwoMLPHead
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
     from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
     from torchvision.ops.misc import FrozenBatchNorm2d
 
-    num_labels = rows_of(state, _CLASS_ROWS, KIND)
-    size = {"min_size": INPUT_PX, "max_size": INPUT_PX}
-    name = _backbone_name(state)
-    if "rpn.head.conv.1.0.weight" in state and name == "resnet50":
+    num_labels, size = config.num_labels, {"min_size": INPUT_PX, "max_size": INPUT_PX}
+    if config.backbone == "resnet50_v2":
         network = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=num_labels, **size)
     else:
-        is_frozen = "backbone.body.bn1.num_batches_tracked" not in state
-        norm = FrozenBatchNorm2d if is_frozen else nn.BatchNorm2d
-        backbone = resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=norm)
+        norm = FrozenBatchNorm2d if config.frozen_norms else nn.BatchNorm2d
+        backbone = resnet_fpn_backbone(backbone_name=config.backbone, weights=None, norm_layer=norm)
         network = MaskRCNN(backbone, num_classes=num_labels, **size)
-        width, num_inputs = shape_of(state, "roi_heads.box_head.fc6.weight", KIND)
-        network.roi_heads.box_head = TwoMLPHead(num_inputs, width)
-        network.roi_heads.box_predictor.cls_score = nn.Linear(width, num_labels)
-        network.roi_heads.box_predictor.bbox_pred = nn.Linear(width, num_labels * 4)
-        widths = [rows_of(state, f"roi_heads.mask_head.{i}.0.weight", KIND) for i in range(4)]
-        network.roi_heads.mask_head = MaskRCNNHeads(backbone.out_channels, widths, dilation=1)
-    num_inputs, hidden, *_ = shape_of(state, "roi_heads.mask_predictor.conv5_mask.weight", KIND)
-    network.roi_heads.mask_predictor = MaskRCNNPredictor(num_inputs, hidden, num_labels)
+        network.roi_heads.box_head = TwoMLPHead(backbone.out_channels * _BOX_PX**2, config.box_width)
+        network.roi_heads.box_predictor = FastRCNNPredictor(config.box_width, num_labels)
+        network.roi_heads.mask_head = MaskRCNNHeads(backbone.out_channels, config.mask_widths, dilation=1)
+    network.roi_heads.mask_predictor = MaskRCNNPredictor(config.mask_widths[-1], config.mask_hidden, num_labels)
     return network
 
 
-def _backbone_name(state: State) -> str:
+def _backbone_name(state: State) -> Backbone:
     has_three = "backbone.body.layer1.0.conv3.weight" in state
     num_blocks = tuple(count_parts(state, rf"^backbone\.body\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
     name = _BACKBONES.get((has_three, num_blocks))

@@ -54,15 +54,16 @@ def load_strictly(
     missing = [key for key in own if key not in given and not is_optional(key)]
     unexpected = [key for key in given if key not in own and not is_optional(key)]
     misshapen = [key for key in own if key in given and given[key].shape != expected[own[key]].shape]
-    differences = [
-        f"{len(keys)} {what} (first: {keys[0]})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        if keys
-    ]
+    differences = describe_names({"missing": missing, "unexpected": unexpected, "of another shape": misshapen})
     if differences or len(given) != len(state):
-        what = " and ".join(differences) or "names of two versions at once"
+        what = differences or "names of two versions at once"
         raise CheckpointError(f"expected the weights of a {kind}, got some with {what}; try a checkpoint as published")
     network.load_state_dict({own[key]: given[key] for key in own if key in given}, strict=False)
+
+
+def describe_names(names: Mapping[str, Sequence[str]]) -> str:
+    """Names of weights by what is wrong with them, in a few words; empty where nothing is."""
+    return " and ".join(f"{len(found)} {what} (first: {found[0]})" for what, found in names.items() if found)
 
 
 def count_parts(state: State, pattern: str) -> int:

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 
 from surgvos.data.batches import BatchShape
+from surgvos.data.labelled_folder import LabelledFolderConfig
+from surgvos.data.synthetic_classes import SyntheticClassesConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
 from surgvos.data.synthetic_words import SyntheticWordsConfig
@@ -15,16 +17,28 @@ from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.errors import ConfigError
 from surgvos.models.nano import NanoConfig, ReferringNanoConfig
+from surgvos.models.nano.segmenter import NanoSegmenterConfig
 from surgvos.models.resurg import ResurgConfig
 from surgvos.models.sam2 import Sam2Config
 from surgvos.training.clip import ClipSettings
+from surgvos.training.detection import DetectionSettings
+from surgvos.training.detector_weights import DetectorConfig
 from surgvos.training.optim import OptimiserSettings
 from surgvos.training.referring import ReferringSettings
+from surgvos.training.segmenting import SegmentingSettings
 from surgvos.training.words import WordSettings
 
-AnyModel = NanoConfig | ReferringNanoConfig | Sam2Config | ResurgConfig
-AnyData = SyntheticClipsConfig | SyntheticWordsConfig | SyntheticPhrasesConfig | VosFolderConfig | VosPhrasesConfig
-AnyTask = ClipSettings | WordSettings | ReferringSettings
+AnyModel = NanoConfig | ReferringNanoConfig | Sam2Config | ResurgConfig | DetectorConfig
+AnyData = (
+    LabelledFolderConfig
+    | SyntheticClassesConfig
+    | SyntheticClipsConfig
+    | SyntheticWordsConfig
+    | SyntheticPhrasesConfig
+    | VosFolderConfig
+    | VosPhrasesConfig
+)
+AnyTask = ClipSettings | DetectionSettings | SegmentingSettings | WordSettings | ReferringSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +143,18 @@ class TrainConfig:
             wanted, given = self.task.num_referring, self.data.num_referring
             if wanted != given:
                 raise ConfigError(f"expected the same num_referring of task and data, got {wanted} and {given}")
+        of_detection = {
+            "model": isinstance(self.model, DetectorConfig),
+            "data": isinstance(self.data, LabelledFolderConfig | SyntheticClassesConfig),
+            "task": isinstance(self.task, DetectionSettings | SegmentingSettings),
+        }
+        if len(set(of_detection.values())) > 1:
+            raise ConfigError(
+                "expected model, data and task to be all three for detectors, or none of them, got "
+                f"{' and '.join(name for name, is_one in of_detection.items() if is_one)} alone"
+            )
+        if isinstance(self.model, NanoSegmenterConfig) != isinstance(self.task, SegmentingSettings):
+            raise ConfigError("expected segmenting as the task of a nano segmenter and of no other model, got another")
 
     @property
     def num_steps(self) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from torch import nn
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from surgvos.errors import CheckpointError
+from surgvos.models.checkpoints import save_model
 from surgvos.models.families import FAMILIES
 from surgvos.models.registry import load_model
 from surgvos.training.config import AnyModel
+from surgvos.training.detector_weights import DetectorConfig, begin_from, build_detector, save_detector
 
 
 def build_model(config: AnyModel) -> nn.Module:
     """A model with random weights."""
+    if isinstance(config, DetectorConfig):
+        return build_detector(config)
     family = next(family for family in FAMILIES.values() if family.config_class is type(config))
     return family.model_class(config)
 
@@ -24,6 +30,9 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
     """
     model = build_model(config)
     if init_from is None:
+        return model
+    if isinstance(config, DetectorConfig):
+        begin_from(model, config, init_from)
         return model
     found = load_model(init_from, device="cpu", dtype="fp32")
     assert isinstance(found, nn.Module)
@@ -38,3 +47,13 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
             f"expected weights of the configured model in init_from, got {init_from}, which is of another size or kind"
         ) from None
     return model
+
+
+def write_model(path: Path, config: AnyModel, state: dict[str, Tensor]) -> None:
+    """Write what a run was for, so that it can be loaded by its path: a model, or a detector for the overseer."""
+    if isinstance(config, DetectorConfig):
+        save_detector(path, config, state)
+        return
+    model = build_model(config)
+    model.load_state_dict(state)
+    save_model(path, model)

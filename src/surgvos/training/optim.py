@@ -49,8 +49,9 @@ class OptimiserSettings:
         weight_decay: Of matrices and tables; biases and norms have none.
         decay_vectors: Whether parameters of one dimension that are neither biases nor norms decay.
         betas: Of AdamW.
-        max_grad_norm: The gradient is shortened to this norm.
+        max_grad_norm: The gradient is shortened to this norm; None leaves it as it is.
         schedule: Shape of the rate over time.
+        num_halvings: How often the rate is halved, at equal distances.
         final_fraction: Share of the highest rate at the end of a cosine.
         warmup_steps: Steps over which the rate rises in a line.
         warmup_fraction: Share of the highest rate from which it rises.
@@ -63,17 +64,19 @@ class OptimiserSettings:
     weight_decay: float = 0.1
     decay_vectors: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
-    max_grad_norm: float = 0.1
-    schedule: Literal["cosine", "constant"] = "cosine"
+    max_grad_norm: float | None = 0.1
+    schedule: Literal["cosine", "constant", "halving"] = "cosine"
+    num_halvings: int = 4
     final_fraction: float = 0.1
     warmup_steps: int = 0
     warmup_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.weight_decay < 0:
+        max_norm = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        if self.learning_rate <= 0 or max_norm <= 0 or self.weight_decay < 0 or self.num_halvings < 0:
             raise ConfigError(
-                "expected learning_rate > 0, max_grad_norm > 0 and weight_decay >= 0, got "
-                f"{self.learning_rate}, {self.max_grad_norm} and {self.weight_decay}"
+                "expected learning_rate > 0, max_grad_norm > 0, weight_decay >= 0 and num_halvings >= 0, got "
+                f"{self.learning_rate}, {self.max_grad_norm}, {self.weight_decay} and {self.num_halvings}"
             )
 
 
@@ -152,6 +155,8 @@ def learning_rate_factor(
     if settings.schedule == "constant":
         return 1.0
     progress = (step - settings.warmup_steps) / max(num_steps - settings.warmup_steps, 1)
+    if settings.schedule == "halving":
+        return 0.5 ** min(int(progress * (settings.num_halvings + 1)), settings.num_halvings)
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     final = settings.final_fraction if final_fraction is None else final_fraction
     return final + (1 - final) * cosine

@@ -20,12 +20,11 @@ from surgvos.config.load import to_plain
 from surgvos.data.batches import Batch, BatchShape
 from surgvos.data.synthetic import use_one_thread
 from surgvos.errors import CheckpointError, ConfigError, TrainingError
-from surgvos.models.checkpoints import save_model
 from surgvos.training.checkpoint import CheckpointFolder
 from surgvos.training.config import TrainConfig, Validation
 from surgvos.training.log import RunLog, write_run_file
 from surgvos.training.meter import Meter
-from surgvos.training.networks import build_model, initial_model
+from surgvos.training.networks import initial_model, write_model
 from surgvos.training.optim import (
     AveragedWeights,
     build_optimiser,
@@ -225,7 +224,7 @@ class Trainer:
                 "optimiser.learning_rate, or precision=fp32"
             )
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimiser.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimiser.max_grad_norm or math.inf)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -298,9 +297,8 @@ class Trainer:
         self._save()
         path = self.out / WEIGHTS_FILE
         if self.accelerator.is_main_process:
-            model = build_model(self.config.model)
-            model.load_state_dict(self.model.state_dict() if self.average is None else self.average.values())
-            save_model(path, model)
+            state = self.model.state_dict() if self.average is None else self.average.values()
+            write_model(path, self.config.model, state)
         self.accelerator.wait_for_everyone()
         return path
 
