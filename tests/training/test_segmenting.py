@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from surgvos.data.batches import BatchShape
 from surgvos.data.frames import UNLABELLED, FrameBatch, collate_frames
+from surgvos.data.synthetic_classes import SYNTHETIC_CLASSES, SyntheticClassesConfig
+from surgvos.errors import ConfigError
+from surgvos.models.checkpoints import save_model
+from surgvos.models.nano import NanoModel
+from surgvos.models.nano.segmenter import NanoSegmenterConfig
+from surgvos.overseer.load import load_detector
+from surgvos.overseer.nano import NanoDetector
+from surgvos.training.config import Stage, TrainConfig
+from surgvos.training.detection import DetectionSettings
 from surgvos.training.segmenting import SegmentingSettings, class_dice_loss, class_iou, class_shares
+from surgvos.training.trainer import train
+from training.tiny import TINY_NANO
 
 HW = (8, 12)
 
@@ -76,6 +92,41 @@ def test_unlabelled_pixels_say_nothing() -> None:
     gradient = module.model.logits.grad
     assert not gradient[..., 9:].any()
     assert gradient[..., :9].all()
+
+
+def tiny_segmenting_run(init_from: str) -> TrainConfig:
+    return TrainConfig(
+        model=NanoSegmenterConfig(widths=TINY_NANO.widths, depths=TINY_NANO.depths, context_width=16),
+        data=SyntheticClassesConfig(pool_size=3),
+        stages=(Stage(steps=2, batch=BatchShape(image_hw=(64, 64), batch_size=2)),),
+        task=SegmentingSettings(),
+        init_from=init_from,
+        freeze=("image_encoder",),
+        num_workers=0,
+        log_every=1,
+    )
+
+
+def test_a_run_starts_from_a_tracker_and_ends_in_a_detector(tmp_path: Path) -> None:
+    tracker = NanoModel(TINY_NANO)
+    save_model(tmp_path / "tracker.safetensors", tracker)
+    result = train(tiny_segmenting_run(str(tmp_path / "tracker.safetensors")), tmp_path / "run", device="cpu")
+    assert result.weights is not None
+    detector = load_detector(result.weights, SYNTHETIC_CLASSES, device="cpu")
+    assert isinstance(detector, NanoDetector)
+    own = detector.network.state_dict()
+    kept = {name: value for name, value in tracker.state_dict().items() if name.startswith("image_encoder.")}
+    assert kept
+    assert all(torch.equal(own[name], value) for name, value in kept.items())
+    last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
+    assert last["loss"] == pytest.approx(last["cross_entropy"] + last["dice"])
+    assert 0 <= last["class_iou"] <= 1
+
+
+def test_a_segmenter_learns_nothing_else() -> None:
+    run = tiny_segmenting_run("surgvos-nano")
+    with pytest.raises(ConfigError, match="expected segmenting as the task of a nano segmenter"):
+        replace(run, task=DetectionSettings())
 
 
 def test_classes_that_are_not_there_are_not_scored() -> None:
