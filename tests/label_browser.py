@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import time
@@ -11,6 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+_LABEL_MAP = """() => {
+    const bytes = new Uint8Array(surgvosLabel.view.labelMap.buffer);
+    let text = "";
+    for (let start = 0; start < bytes.length; start += 32768) {
+        text += String.fromCharCode(...bytes.subarray(start, start + 32768));
+    }
+    return btoa(text);
+}"""
 
 PATIENCE_S = 90
 """A busy machine is no failure."""
@@ -82,7 +92,7 @@ class LabelPage:
         """The label map that the canvas shows, uint16 ``(h, w)``."""
         self.settled()
         hw = self.get("[surgvosLabel.view.layer.height, surgvosLabel.view.layer.width]")
-        return np.array(self.get("Array.from(surgvosLabel.view.labelMap)"), dtype=np.uint16).reshape(hw)
+        return np.frombuffer(base64.b64decode(self.page.evaluate(_LABEL_MAP)), dtype=np.uint16).reshape(hw)
 
     def place_of(self, x: float, y: float) -> tuple[float, float]:
         """Where a pixel of the video is on the screen."""

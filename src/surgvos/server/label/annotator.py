@@ -60,6 +60,11 @@ class Annotator:
         reads = reads_phrases(self._new_session(SessionOptions()).model)
         return (*(["phrase"] if reads else []), *(["suggest"] if self.detector is not None else []))
 
+    def look(self, frame: int) -> None:
+        """Read a frame that will be asked about soon."""
+        self._check_frame(frame)
+        self._frame(frame)
+
     # --- one object in one frame -------------------------------------------------------------------------------
 
     def click(self, asked: Click) -> list[Change]:

@@ -199,6 +199,8 @@ class Engine:
     def _look(self, asked: Look) -> None:
         if 0 <= asked.frame < len(self.project.video):
             self.project.remember_place(Place(frame=asked.frame, object=asked.object))
+            if self._tracking is None:
+                self._annotator.look(asked.frame)
 
     def _step_through(self, asked: Undo | Redo) -> Told:
         undoes = isinstance(asked, Undo)
