@@ -19,8 +19,8 @@ from surgvos.overseer.detr import DetrDetector, is_detr
 from surgvos.overseer.mask2former import Mask2FormerDetector, is_mask2former
 from surgvos.overseer.mask_folder import MaskFolderDetector
 from surgvos.overseer.mask_rcnn import MaskRcnnDetector, is_mask_rcnn
-from surgvos.overseer.nnunet import NnunetDetector, is_nnunet_folder
 from surgvos.overseer.nano import NanoDetector, is_nano_segmenter
+from surgvos.overseer.nnunet import NnunetDetector, is_nnunet_folder
 
 DETECTORS = (
     ("Mask R-CNN", is_mask_rcnn, MaskRcnnDetector),
