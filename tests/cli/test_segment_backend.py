@@ -46,7 +46,8 @@ def test_the_masks_are_the_same(case: Path) -> None:
     for name in names:
         masks = [read_label_map(case / backend / "masks" / name) for backend in ("torch", "onnx")]
         np.testing.assert_array_equal(*masks)
-    assert json.loads((case / "onnx" / "run.json").read_text())["model"]["backend"] == "onnx"
+    record = json.loads((case / "onnx" / "run.json").read_text())["record"]
+    assert record["model"]["backend"] == "onnx"
     assert len(list((case / "cache" / "surgvos" / "encoders").iterdir())) == 1
 
 
