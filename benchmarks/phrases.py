@@ -20,7 +20,9 @@ from surgvos.data.synthetic import SyntheticClip, generate_clip, write_clip
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig, foreign_phrase
 from surgvos.evaluation.referring_report import evaluate_referring
 from surgvos.io.masks import write_label_map
+from surgvos.referring.start import CredibleStart
 from surgvos.tracking.run import RunSettings, segment_video
+from surgvos.tracking.searching import SearchOptions
 
 FIRST_SEED = 7_000_000  # training draws its seeds from another generator
 NOTHING = 200  # object id of the phrase that matches nothing
@@ -34,21 +36,32 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--min-presence", type=float, help="Of `CredibleStart`.")
+    parser.add_argument("--min-iou", type=float, help="The same.")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     model = surgvos.load_model(chosen.model)
     scene = dataclasses.replace(SyntheticPhrasesConfig().scene, image_hw=(256, 320), num_frames=chosen.frames)
     clips = (generate_clip(chosen.first_seed + number, scene) for number in range(chosen.clips + 1))
+    search = search_options(chosen.min_presence, chosen.min_iou)
     clip = next(clips)
     for number, other in enumerate(clips):
         asked = choose_phrases(clip, other, np.random.default_rng(number))
-        follow(model, clip, asked, chosen.memory, chosen.out, f"clip_{number:05d}")
+        session = surgvos.Session(model, memory=chosen.memory, search=search)
+        follow(session, clip, asked, chosen.out, f"clip_{number:05d}")
         clip = other
     report = evaluate_referring(chosen.out / "runs", chosen.out / "truth")
     regions, found = report.regions.mean, report.score()
     print(f"J&F {regions.jaccard_and_boundary_f:.1f}  J {regions.jaccard:.1f}  F {regions.boundary_f:.1f}")
     for name, value in found.to_json().items():
         print(f"{name:16} {'-' if value is None else f'{value:.1f}'}")
+
+
+def search_options(min_presence: float | None, min_iou: float | None) -> SearchOptions:
+    """What is certain enough to be followed."""
+    given = {"min_presence": min_presence, "min_iou": min_iou}
+    given = {name: value for name, value in given.items() if value is not None}
+    return SearchOptions(start=CredibleStart(**given)) if given else SearchOptions()
 
 
 def choose_phrases(clip: SyntheticClip, other: SyntheticClip, rng: np.random.Generator) -> dict[int, str]:
@@ -63,16 +76,13 @@ def choose_phrases(clip: SyntheticClip, other: SyntheticClip, rng: np.random.Gen
     return asked | ({} if absent is None else {NOTHING: absent})
 
 
-def follow(
-    model: surgvos.VideoModel, clip: SyntheticClip, asked: dict[int, str], memory: str, out: Path, name: str
-) -> None:
+def follow(session: surgvos.Session, clip: SyntheticClip, asked: dict[int, str], out: Path, name: str) -> None:
     """Write a clip, its truth, and what a session finds in it."""
     write_clip(clip, out / "clips", name)
     truth = np.where(np.isin(clip.instances, list(asked)), clip.instances, 0)
     (out / "truth" / name).mkdir(parents=True)
     for index, labels in enumerate(truth):
         write_label_map(out / "truth" / name / f"{index:05d}.png", labels)
-    session = surgvos.Session(model, memory=memory)
     for object_id, phrase in asked.items():
         session.add_prompt(0, object_id, surgvos.TextPrompt(phrase))
     video = surgvos.open_video(out / "clips" / "JPEGImages" / name)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from surgvos.cli.main import app
 from surgvos.models.checkpoints import save_model
-from surgvos.models.nano import NanoConfig, NanoModel
+from surgvos.models.nano import NanoConfig, NanoModel, ReferringNano, ReferringNanoConfig
 
 
 @pytest.fixture
@@ -34,3 +34,15 @@ def test_demo(tmp_path: Path, weights: Path) -> None:
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 2
     assert "expected a new folder" in again.stderr
+
+
+def test_a_model_that_reads_is_told_what_to_look_for(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = ReferringNanoConfig(input_area_px=64 * 96, head_dim=16, text_width=16, num_buckets=64)
+    save_model(tmp_path / "reader.safetensors", ReferringNano(config))
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--model", str(tmp_path / "reader.safetensors")]
+    result = CliRunner().invoke(app, [*arguments, "--frames", "8"])
+    assert result.exit_code == 0, result.output
+    assert "text" in [line.split()[0] for line in result.stdout.splitlines()]
+    told = json.loads((tmp_path / "demo" / "text" / "demo" / "run.json").read_text())
+    assert told["num_frames"] == 8

@@ -11,6 +11,8 @@ from surgvos.cli.progress import progress_bar
 from surgvos.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from surgvos.core.prompts import Prompt
     from surgvos.data.synthetic import SyntheticClip
 
@@ -25,7 +27,7 @@ def demo(
     frames: Annotated[int, typer.Option(min=8, max=2000, help="Length of the clip")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another operation")] = 2,
 ) -> None:
-    """Make a surgical-like clip, follow its objects from a mask, a click and a box, and score what comes out.
+    """Make a surgical-like clip, follow its objects from a mask, a click, a box and a phrase, and score what comes out.
 
     Then let the overseer in the box say what is there, without any prompt, and score its classes in place of objects.
 
@@ -38,15 +40,21 @@ def demo(
 
     from surgvos.data.synthetic import SceneConfig, generate_clip, write_clip
     from surgvos.models.registry import load_model
+    from surgvos.referring.referrer import reads_phrases
 
     config = SceneConfig(
-        image_hw=(432, 576), num_frames=frames, surgical_share=1.0, num_instruments=(2, 3), late_entry=0.0
+        image_hw=(432, 576),
+        num_frames=frames,
+        surgical_share=1.0,
+        num_instruments=(2, 3),
+        late_entry=0.0,
+        recognisable=1.0,
     )
     clip = generate_clip(seed, config)
     write_clip(clip, out / "scene", VIDEO)
     loaded = load_model(model)
     typer.echo(f"{'prompt':8}{'J&F':>7}{'J':>7}{'F':>7}   percent, mean over {len(_visible_ids(clip))} objects")
-    for kind in ("mask", "click", "box"):
+    for kind in ("mask", "click", "box", *(["text"] if reads_phrases(loaded) else [])):
         with progress_bar(f"{kind}: frames") as progress:
             _segment(loaded, out / "scene" / "JPEGImages" / VIDEO, out / kind / VIDEO, _prompts(clip, kind), progress)
         _report(out, kind, out / "scene" / "Annotations")
@@ -107,18 +115,20 @@ def _visible_ids(clip: SyntheticClip) -> list[int]:
 
 
 def _prompts(clip: SyntheticClip, kind: str) -> dict[int, Prompt]:
-    """One prompt of this kind for every object that the first frame shows."""
+    """One prompt of this kind for every object that the first frame shows, and that a phrase tells apart if it must."""
+    from surgvos.core.prompts import TextPrompt
+
+    if kind == "text":
+        phrases = {item.id: item.phrases for item in clip.objects}
+        return {i: TextPrompt(phrases[i][0]) for i in _visible_ids(clip) if phrases[i]}
+    return {i: _pointed_at(clip.instances[0] == i, kind) for i in _visible_ids(clip)}
+
+
+def _pointed_at(mask: np.ndarray, kind: str) -> Prompt:
     from surgvos.core.masks import mask_to_box_xyxy
     from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
     from surgvos.data.prompt_protocols import interior_point
 
-    prompts: dict[int, Prompt] = {}
-    for object_id in _visible_ids(clip):
-        mask = clip.instances[0] == object_id
-        if kind == "mask":
-            prompts[object_id] = MaskPrompt(mask)
-        elif kind == "box":
-            prompts[object_id] = BoxPrompt(mask_to_box_xyxy(mask))
-        else:
-            prompts[object_id] = PointPrompt(interior_point(mask))
-    return prompts
+    if kind == "mask":
+        return MaskPrompt(mask)
+    return BoxPrompt(mask_to_box_xyxy(mask)) if kind == "box" else PointPrompt(interior_point(mask))
