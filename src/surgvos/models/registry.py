@@ -28,6 +28,8 @@ _ENDINGS = (".safetensors", ".pt", ".pth")
 _OVERSEER = "-overseer"
 """Ending of the names of bundled weights that are a detector's, for `surgvos.overseer.load`."""
 
+_BOX_FRAMES_PER_SECOND = {"surgvos-nano": 12.0}
+
 
 def model_names() -> list[str]:
     """Names that `load_model` knows: those of the models in the box, then the published ones."""
@@ -44,6 +46,7 @@ def entries() -> dict[str, ZooEntry]:
             licence="Apache-2.0",
             file_name=path.name,
             sha256=sums.get(name),
+            frames_per_second=_BOX_FRAMES_PER_SECOND.get(name),
             path=path,
         )
         for name, path in sorted(bundled_weights().items())
