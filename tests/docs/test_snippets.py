@@ -98,9 +98,9 @@ NOT_RUN = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the pages speak of."""
-    folder = tmp_path_factory.mktemp("world")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the pages speak of."""
+    folder = tmp_path_factory.mktemp("files")
     frames, masks = moving_square_frames(28, hw=(720, 1280), side_px=300, step_px=4)
     write_video(folder / "case.mp4", frames)
     (folder / "frames").mkdir()
@@ -114,9 +114,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def _among_files(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where they are, and nothing else is."""
+    monkeypatch.chdir(shutil.copytree(files, tmp_path / "here"))
+
+
+@pytest.mark.usefixtures("_among_files")
 @pytest.mark.parametrize("page", RUN_PAGES)
-def test_commands_run(page: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(world)
+def test_commands_run(page: str) -> None:
     if page == "docs/export.md":
         _run(["segment", "case.mp4", "--out", "out", "--mask", "1@0:first.png"])
     chosen = [words for own, words in COMMAND_LINES if own == page and RUN_PAGES[page](words)]
@@ -132,9 +138,9 @@ def _run(words: list[str]) -> None:
     assert done.exit_code == 0, f"{' '.join(words)}\n{done.output}"
 
 
+@pytest.mark.usefixtures("_among_files")
 @pytest.mark.parametrize("page", sorted({page for page, _ in blocks("python")} - set(NOT_RUN)))
-def test_python_runs(page: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(world)
+def test_python_runs(page: str) -> None:
     if page != "README.md":
         _run(["segment", "case.mp4", "--out", "out", "--mask", "1@0:first.png"])
     names = {"surgvos": surgvos, "camera": [frame.image for frame in surgvos.open_video("frames")]}

@@ -30,7 +30,7 @@ from tiny_clip import tiny_clip_folder
 from training.tiny import TINY_NANO, tiny_run
 
 READER = ReferringNanoConfig(**asdict(TINY_NANO), text_width=16, num_buckets=256, text_depth=1, joint_depth=1)
-DATA = SyntheticPhrasesConfig(pool_size=3, min_area_px=10)
+DATA = SyntheticPhrasesConfig(pool_size=3, min_area_share=0.002)
 
 
 def reading_run(steps: int, num_frames: int = 1) -> TrainConfig:

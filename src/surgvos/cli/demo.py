@@ -25,7 +25,7 @@ def demo(
     ),
     model: Annotated[str, typer.Option(help="Name of a model, a weights file, or its folder")] = "surgvos-nano",
     frames: Annotated[int, typer.Option(min=8, max=2000, help="Length of the clip")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another operation")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another operation")] = 3,
 ) -> None:
     """Make a surgical-like clip, follow its objects from a mask, a click, a box and a phrase, and score what comes out.
 
