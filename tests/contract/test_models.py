@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -370,6 +370,20 @@ def test_bfloat16_runs(family: str, kind: str) -> None:
         memory = memory_of(model, features)
         found = model.decode(features, model.condition(features, memory), prompts, multimask=True)
     check_prediction(found, NUM_OBJECTS)
+
+
+@pytest.mark.parametrize("family", ["resurgsam2", "referring_nano"])
+@torch.inference_mode()
+def test_each_phrase_is_looked_for_in_its_own_image(family: str) -> None:
+    model = model_of(family)
+    features = model.encode_image(torch.randn(2, 3, SIDE, SIDE))
+    text = model.encode_text(["needle driver on the left", "liver", "needle driver on the left"])
+    images = torch.tensor([1, 0, 0])
+    picked = model.refer(features, (features,), replace(text, image=images))
+    apart = model.refer(features.take(images), (features.take(images),), text)
+    torch.testing.assert_close(picked.logits, apart.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(picked.presence_logits, apart.presence_logits, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(picked.iou[0], picked.iou[2])
 
 
 @each_model

@@ -23,6 +23,7 @@ from surgvos.models.resurg import ResurgModel
 from surgvos.training import referring
 from surgvos.training.config import Stage, TrainConfig
 from surgvos.training.losses import FrameLosses, LossSettings
+from surgvos.training.networks import initial_model
 from surgvos.training.referring import ReferringSettings, forward_referring
 from surgvos.training.task import BatchLosses
 from surgvos.training.trainer import train
@@ -122,6 +123,16 @@ def test_clips_without_phrases_are_refused() -> None:
         forward_referring(model, replace(batch, phrases=()), ReferringSettings())
     with pytest.raises(ConfigError, match="at least 2 frame"):
         forward_referring(model, batch, ReferringSettings(num_referring=2))
+
+
+def test_a_reader_begins_with_what_the_tracker_sees(tmp_path: Path) -> None:
+    base = train(tiny_run(2), tmp_path, device="cpu").weights
+    reader = initial_model(READER, str(base))
+    assert isinstance(reader, ReferringNano)
+    expected = reader.image_encoder.stages.state_dict()
+    assert expected
+    for name, value in reader.phrase_finder.stages.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
 def test_a_reader_is_trained_on_weights_that_stay_as_they_are(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ TOY = ReferringNanoConfig(
 
 
 def two_squares() -> Clip:
-    """Red on the left, green on the right, and nothing blue."""
+    """Red on the left, green on the right, and nothing blue; whole cells of stride 16."""
     image = np.zeros((1, 64, 96, 3), np.uint8)
-    image[0, 16:48, 8:40, 0] = 250
-    image[0, 16:48, 56:88, 1] = 250
+    image[0, 16:48, 0:32, 0] = 250
+    image[0, 16:48, 64:96, 1] = 250
     red, green = image[0, :, :, 0] > 0, image[0, :, :, 1] > 0
     return Clip(image, np.stack([red, green, np.zeros_like(red)])[None], ("red", "green", "blue"))
 

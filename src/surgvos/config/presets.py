@@ -119,7 +119,7 @@ def nano_words() -> TrainConfig:
     return replace(
         finish,
         model=ReferringNanoConfig(),
-        init_from="surgvos-nano",
+        init_from="runs/nano_refine/model.safetensors",
         freeze=(
             "image_encoder",
             "matching",
@@ -130,7 +130,7 @@ def nano_words() -> TrainConfig:
             "mask_decoder",
         ),
         data=SyntheticWordsConfig(),
-        stages=(_stage(1800, 1, (128, 160), 24),),
+        stages=(_stage(1200, 1, (160, 192), 16),),
         task=WordSettings(),
         optimiser=replace(finish.optimiser, learning_rate=1.5e-3, warmup_steps=100),
         seed=4,
@@ -146,7 +146,7 @@ def nano_phrases() -> TrainConfig:
         words,
         init_from="runs/nano_words/model.safetensors",
         data=SyntheticPhrasesConfig(),
-        stages=(_stage(2300, 1, (128, 160), 24), _stage(350, 1, (192, 240), 12), _stage(300, 1, (256, 320), 6)),
+        stages=(_stage(1900, 1, (160, 192), 16), _stage(280, 1, (256, 320), 6)),
         task=ReferringSettings(memory=finish.task.memory, losses=replace(finish.task.losses, presence=1.0)),
         optimiser=replace(finish.optimiser, learning_rate=8e-4, warmup_steps=200),
         seed=5,
@@ -165,6 +165,20 @@ def nano_overseer() -> TrainConfig:
         task=SegmentingSettings(),
         optimiser=replace(clips.optimiser, warmup_steps=100),
         seed=5,
+    )
+
+
+def nano_overseer_refine() -> TrainConfig:
+    """The overseer in the box goes on from ``nano_overseer``, shown more black borders of endoscopes."""
+    first = nano_overseer()
+    assert isinstance(first.data, SyntheticClassesConfig)
+    return replace(
+        first,
+        init_from="surgvos-nano-overseer",
+        data=replace(first.data, scene=replace(first.data.scene, lens_circle=0.2)),
+        stages=(_stage(1300, 1, (192, 240), 12), _stage(120, 1, (256, 320), 8)),
+        optimiser=replace(first.optimiser, learning_rate=1.4e-3),
+        seed=6,
     )
 
 
@@ -340,6 +354,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_words,
         nano_phrases,
         nano_overseer,
+        nano_overseer_refine,
         nano_finetune,
         sam2_finetune,
         endovis18_instrument,

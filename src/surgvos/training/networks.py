@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from surgvos.errors import CheckpointError
 from surgvos.models.checkpoints import save_model
 from surgvos.models.families import FAMILIES
+from surgvos.models.nano import ReferringNano
 from surgvos.models.registry import load_model
 from surgvos.training.config import AnyModel
 from surgvos.training.detector_weights import DetectorConfig, begin_from, build_detector, save_detector
@@ -46,6 +47,8 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
         raise CheckpointError(
             f"expected weights of the configured model in init_from, got {init_from}, which is of another size or kind"
         ) from None
+    if builds_on and isinstance(model, ReferringNano):
+        model.see_as_it_follows()
     return model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -74,25 +74,32 @@ def forward_referring(model: ReferringModel, batch: ClipBatch, settings: Referri
             f"{len(batch.phrases)} phrases and {batch.num_frames} frame(s)"
         )
     policy = settings.memory
-    text = model.encode_text(batch.phrases)
+    text = replace(model.encode_text(batch.phrases), image=batch.object_image)
     answers: list[FrameLosses] = []
     scored: list[tuple[MaskPrediction, Tensor]] = []
     banks = [MemoryBank() for _ in range(batch.num_objects)]
     seen: list[ImageFeatures] = []
     for t in range(batch.num_frames):
-        features = model.encode_image(normalize_images(batch.images[t])).take(batch.object_image)
+        features = model.encode_image(normalize_images(batch.images[t]))
         refers = t < settings.num_referring
         if refers:
             candidates = model.refer(features, tuple(reversed(seen))[: model.num_previous], text)
             best = candidates.best()
             seen.append(features)
         else:
-            step = track_objects(model, features, banks, policy, MemoryQuery(t), PromptBatch.of_text(text.pooled))
+            step = track_objects(
+                model,
+                features.take(batch.object_image),
+                banks,
+                policy,
+                MemoryQuery(t),
+                PromptBatch.of_text(text.pooled),
+            )
             candidates, best = step.candidates, step.best
         answers.append(frame_losses(candidates, batch.masks[t], settings.losses))
         scored.append((best, batch.masks[t]))
         if settings.num_referring - 1 <= t < batch.num_frames - 1:
-            entries = encode_entries(model, features, best, t, prompted=refers)
+            entries = encode_entries(model, features.take(batch.object_image), best, t, prompted=refers)
             for bank, entry in zip(banks, entries, strict=True):
                 policy.admit(bank, entry, MemoryQuery(t))
     return sum_losses(answers, settings.losses, batch.num_objects, scored)

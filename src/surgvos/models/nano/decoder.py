@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from surgvos.models.interface import take_maps
 from surgvos.models.nano.config import NanoConfig
 from surgvos.models.nano.layers import ConvUnit, blocks, upsample_to
 
@@ -33,20 +34,29 @@ class MaskDecoder(nn.Module):
         self.to_logits = nn.Conv2d(d2, 1, 3, padding=1)
         self.judge = nn.Sequential(nn.Linear(2 * d32 + d8, 128), nn.ReLU(inplace=True), nn.Linear(128, 2))
 
-    def forward(self, levels: tuple[Tensor, ...], conditioned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode ``(B, C, h, w)`` at stride 8 with image levels at strides 2, 4, 8, 16 of 1 or ``B`` images.
+    def forward(
+        self, levels: tuple[Tensor, ...], conditioned: Tensor, image: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode ``(B, C, h, w)`` at stride 8 with image levels at strides 2, 4, 8, 16.
+
+        Args:
+            levels: Of 1 image, of ``B``, or of ``N`` of which ``image`` picks one for each object.
+            conditioned: What is known of each object.
+            image: int64 ``(B,)`` or None.
 
         Returns:
             Mask logits ``(B, 1, 4h, 4w)``, presence logits ``(B,)``, IoU logits ``(B,)``.
         """
-        image = [project(level) for project, level in zip(self.image_projections, levels, strict=True)]
-        x8 = self.refine_8(torch.relu(self.enter(conditioned) + image[2]))
-        x16 = self.refine_16(self.down_16(x8) + image[3])
+        seen = [project(level) for project, level in zip(self.image_projections, levels, strict=True)]
+        if image is not None:
+            seen = [take_maps(level, image) for level in seen]
+        x8 = self.refine_8(torch.relu(self.enter(conditioned) + seen[2]))
+        x16 = self.refine_16(self.down_16(x8) + seen[3])
         x32 = self.refine_32(self.down_32(x16))
         y16 = self.merge_16(upsample_to(self.up_16(x32), x16) + x16)
         y8 = self.merge_8(upsample_to(self.up_8(y16), x8) + x8)
-        y4 = self.merge_4(upsample_to(self.up_4(y8), image[1]) + image[1])
-        y2 = self.merge_2(upsample_to(self.up_2(y4), image[0]) + image[0])
+        y4 = self.merge_4(upsample_to(self.up_4(y8), seen[1]) + seen[1])
+        y2 = self.merge_2(upsample_to(self.up_2(y4), seen[0]) + seen[0])
         logits = self.to_logits(y2)
         # Presence may rest on one small place, so the strongest answer counts beside the average one.
         pooled = torch.cat((x32.mean(dim=(2, 3)), x32.amax(dim=(2, 3)), y8.amax(dim=(2, 3))), dim=1)

@@ -10,11 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surgvos.models.interface import ABSENT_LOGIT, ImageFeatures, MaskPrediction, PromptBatch, TextFeatures
+from surgvos.models.interface import (
+    ABSENT_LOGIT,
+    ImageFeatures,
+    MaskPrediction,
+    PromptBatch,
+    TextFeatures,
+    take_maps,
+)
 from surgvos.models.nano.config import NanoConfig
 from surgvos.models.nano.layers import ConvUnit, blocks, upsample_to
 from surgvos.models.nano.model import NanoModel
 from surgvos.models.nano.text import PhraseEncoder, attention_layer
+from surgvos.models.nano.trunk import trunk_stages
 
 _WAVES = (1, 2, 4)
 
@@ -41,49 +49,50 @@ class ReferringNanoConfig(NanoConfig):
 class PhraseFinder(nn.Module):
     """Where in an image is what a phrase says?
 
-    Places at stride 16 are compared with the phrase in one space, in which words can be learnt by themselves (Radford
-    et al., CLIP, ICML 2021, for places instead of images). Places at stride 32, which know how alike they are, and
-    words attend to each other, so that "the largest" and "on the left" can be told; what comes of it goes back to
-    stride 8 through the image's own detail.
+    It sees for itself from stride 2 on, because what tells words apart is not what objects are followed by. Places at
+    stride 16 are compared with the phrase in one space, in which words can be learnt by themselves (Radford et al.,
+    CLIP, ICML 2021, for places instead of images). Places, which know how alike they are, and words attend to each
+    other, so that "the largest" and "on the left" can be told; what comes of it goes back to stride 8 through the
+    image's own detail.
     """
 
     def __init__(self, config: ReferringNanoConfig) -> None:
         super().__init__()
         _, w4, w8, w16 = config.widths
+        self.stages = trunk_stages(config.widths, config.depths)
         width, eight = config.text_width, config.decoder_widths[2]
         self.down_8 = ConvUnit(w4, eight, stride=2)
         self.enter_8 = nn.Sequential(ConvUnit(eight + w8, width), blocks(width, 1))
         self.down_16, self.enter_16 = ConvUnit(width, width, stride=2), nn.Conv2d(w16, width, 1)
         self.refine_16 = blocks(width, 2)
-        self.down_32, self.refine_32 = ConvUnit(width, width, stride=2), blocks(width, 2)
         self.seen, self.meant = nn.Conv2d(width, width, 1), nn.Linear(width, width)
         self.log_sharpness, self.doubt = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(-4.0))
-        self.alike_16, self.alike_32 = nn.Conv2d(1, width, 1), nn.Conv2d(1, width, 1)
+        self.alike_before, self.alike_after = nn.Conv2d(1, width, 1), nn.Conv2d(1, width, 1)
         self.place = nn.Linear(4 * len(_WAVES), width)
         self.joint = nn.ModuleList(attention_layer(width) for _ in range(config.joint_depth))
         self.norm = nn.LayerNorm(width)
         self.modulate = nn.Linear(2 * width, 2 * width)
-        self.up_16, self.merge_16 = nn.Conv2d(width, width, 1), blocks(width, 1)
+        self.merge_16 = blocks(width, 1)
         self.up_8, self.image_8, self.merge_8 = nn.Conv2d(width, eight, 1), nn.Conv2d(width, eight, 1), blocks(eight, 1)
         self.judge = nn.Sequential(nn.Linear(3 * width + 1, width), nn.ReLU(inplace=True), nn.Linear(width, 2))
 
     def forward(self, levels: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
-        """Look for ``B`` phrases in 1 or ``B`` images.
+        """Look for ``B`` phrases in images.
 
         Args:
-            levels: Of the trunk, at strides 2, 4, 8 and 16.
-            text: The phrases.
+            levels: Of the trunk; only stride 2 is looked at.
+            text: The phrases, and of which images they speak.
 
         Returns:
             ``(B, C, h, w)`` at stride 8, presence logits ``(B,)`` and IoU logits ``(B,)``.
         """
         num_phrases = text.pooled.shape[0]
         x8, x16 = self._look(levels)
+        if text.image is not None:
+            x8, x16 = take_maps(x8, text.image), take_maps(x16, text.image)
         seen, meant = self._comparable(x16, text.pooled)
         alike = (seen * meant[:, :, None, None]).sum(dim=1, keepdim=True).add(self.doubt).sigmoid()
-        x32 = self.refine_32(self.down_32(x16))
-        x32 = x32 + self.alike_32(F.adaptive_max_pool2d(alike, x32.shape[-2:]))
-        places = x32.flatten(2).transpose(1, 2) + self._where(x32)
+        places = (x16 + self.alike_before(alike)).flatten(2).transpose(1, 2) + self._where(x16)
         num_places = places.shape[1]
         tokens = torch.cat((places, text.tokens.to(places.dtype)), dim=1)
         padded = torch.cat((text.is_token.new_zeros((num_phrases, num_places)), ~text.is_token), dim=1)
@@ -93,8 +102,8 @@ class PhraseFinder(nn.Module):
         found, words = tokens[:, :num_places], tokens[:, num_places:] * text.is_token[..., None]
         said = words.sum(dim=1) / text.is_token.sum(dim=1, keepdim=True)
         scale, shift = self.modulate(torch.cat((said, text.pooled.to(said.dtype)), dim=1))[..., None, None].chunk(2, 1)
-        y32 = found.transpose(1, 2).unflatten(2, x32.shape[-2:])
-        y16 = self.merge_16(upsample_to(self.up_16(y32), x16) + x16 * (1 + scale) + shift + self.alike_16(alike))
+        y16 = found.transpose(1, 2).unflatten(2, x16.shape[-2:])
+        y16 = self.merge_16(y16 + x16 * (1 + scale) + shift + self.alike_after(alike))
         y8 = self.merge_8(upsample_to(self.up_8(y16), x8) + self.image_8(x8))
         told = torch.cat((found.mean(dim=1), found.amax(dim=1), said, alike.amax(dim=(2, 3))), dim=1)
         presence, iou = self.judge(told).unbind(dim=1)
@@ -107,22 +116,24 @@ class PhraseFinder(nn.Module):
 
     def _look(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """What an image shows at strides 8 and 16, whatever is looked for."""
-        x8 = self.enter_8(torch.cat((self.down_8(levels[1]), levels[2]), dim=1))
-        return x8, self.refine_16(torch.relu(self.down_16(x8) + self.enter_16(levels[3])))
+        four = self.stages[0](levels[0])
+        eight = self.stages[1](four)
+        x8 = self.enter_8(torch.cat((self.down_8(four), eight), dim=1))
+        return x8, self.refine_16(torch.relu(self.down_16(x8) + self.enter_16(self.stages[2](eight))))
 
     def _comparable(self, x16: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Places and phrases in one space, where their product is a logit."""
         meant = F.normalize(self.meant(pooled.to(x16.dtype)), dim=1) * self.log_sharpness.exp()
         return F.normalize(self.seen(x16), dim=1), meant
 
-    def _where(self, x32: Tensor) -> Tensor:
+    def _where(self, x16: Tensor) -> Tensor:
         """Each place by waves across the image, whatever its size: ``(1, h * w, C)``."""
-        height, width = x32.shape[-2:]
-        ys = (torch.arange(height, device=x32.device) + 0.5) / height
-        xs = (torch.arange(width, device=x32.device) + 0.5) / width
+        height, width = x16.shape[-2:]
+        ys = (torch.arange(height, device=x16.device) + 0.5) / height
+        xs = (torch.arange(width, device=x16.device) + 0.5) / width
         angles = torch.stack(torch.meshgrid(ys, xs, indexing="ij"), dim=-1).flatten(0, 1) * math.pi
         waves = torch.cat([f(k * angles) for k in _WAVES for f in (torch.sin, torch.cos)], dim=1)
-        return self.place(waves.to(x32.dtype))[None]
+        return self.place(waves.to(x16.dtype))[None]
 
 
 class ReferringNano(NanoModel):
@@ -135,6 +146,10 @@ class ReferringNano(NanoModel):
         super().__init__(config)
         self.phrase_encoder = PhraseEncoder(config.text_width, config.num_buckets, config.max_words, config.text_depth)
         self.phrase_finder = PhraseFinder(config)
+
+    def see_as_it_follows(self) -> None:
+        """Let the reader's own look at images start as that of the tracker."""
+        self.phrase_finder.stages.load_state_dict(self.image_encoder.stages.state_dict())
 
     def encode_text(self, phrases: Sequence[str]) -> TextFeatures:
         """Encode phrases; see `ReferringModel`."""
@@ -152,7 +167,7 @@ class ReferringNano(NanoModel):
         """Look for phrases in one image alone; see `ReferringModel`."""
         found, presence, iou = self.phrase_finder(features.levels, text)
         prompted = self.nothing_prompted[None, :, None, None].expand_as(found).to(found.dtype)
-        logits, _, _ = self.mask_decoder(features.levels, torch.cat((found, prompted), dim=1))
+        logits, _, _ = self.mask_decoder(features.levels, torch.cat((found, prompted), dim=1), text.image)
         logits, presence = logits.float(), presence.float()
         if not self.training:
             logits = torch.where(presence[:, None, None, None] > 0, logits, ABSENT_LOGIT)

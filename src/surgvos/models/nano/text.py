@@ -93,6 +93,7 @@ class PhraseEncoder(nn.Module):
 
 def attention_layer(width: int) -> nn.TransformerEncoderLayer:
     """A layer in which tokens ``(B, L, width)`` attend to each other."""
+    # No dropout: scenes never repeat, and without it attention takes a third of the time on a CPU.
     return nn.TransformerEncoderLayer(
-        width, nhead=4, dim_feedforward=2 * width, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
+        width, nhead=4, dim_feedforward=2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )

@@ -69,10 +69,13 @@ class ResurgModel(Sam2Model):
         """Look for ``B`` phrases in one image; what does not depend on the phrase is computed once.
 
         Args:
-            features: Of one image, shared by all phrases, or of one image per phrase.
+            features: Of one image, shared by all phrases, of one image per phrase, or of those that `TextFeatures.image`
+                picks from.
             previous: Of up to `num_previous` earlier frames, newest first.
             text: The phrases.
         """
+        if text.image is not None:
+            features, *previous = (frame.take(text.image) for frame in (features, *previous))
         sees_padding = self.training and self.config.attend_padding_in_training
         meaning, image = self.cross_modal_fusion(
             features.levels[-1],
