@@ -238,7 +238,7 @@ class ReferringModel(VideoModel, Protocol):
         """Look for ``B`` phrases in one image, without memory of any object.
 
         Args:
-            features: Of one image, shared by all phrases, of one image per phrase, or of those that `TextFeatures.image`
+            features: Of one image, shared by all phrases, of one per phrase, or of those `TextFeatures.image`
                 picks from.
             previous: Features of up to `num_previous` earlier frames, newest first; fewer at the start.
             text: The phrases.

@@ -69,7 +69,7 @@ class ResurgModel(Sam2Model):
         """Look for ``B`` phrases in one image; what does not depend on the phrase is computed once.
 
         Args:
-            features: Of one image, shared by all phrases, of one image per phrase, or of those that `TextFeatures.image`
+            features: Of one image, shared by all phrases, of one per phrase, or of those `TextFeatures.image`
                 picks from.
             previous: Of up to `num_previous` earlier frames, newest first.
             text: The phrases.
