@@ -146,7 +146,7 @@ def nano_phrases() -> TrainConfig:
         words,
         init_from="runs/nano_words/model.safetensors",
         data=SyntheticPhrasesConfig(),
-        stages=(_stage(1900, 1, (160, 192), 16), _stage(280, 1, (256, 320), 6)),
+        stages=(_stage(5200, 1, (160, 192), 16), _stage(400, 1, (256, 320), 6)),
         task=ReferringSettings(memory=finish.task.memory, losses=replace(finish.task.losses, presence=1.0)),
         optimiser=replace(finish.optimiser, learning_rate=8e-4, warmup_steps=200),
         seed=5,
