@@ -76,6 +76,7 @@ class ColorSession:
         self.pending: dict[tuple[int, int], list[Prompt]] = {}
         self.colors: dict[int, np.ndarray] = {}
         self.shown: dict[int, dict[int, np.ndarray]] = {}
+        self.prepared: list[int] = []
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -92,6 +93,9 @@ class ColorSession:
         self.pending = {key: value for key, value in self.pending.items() if key[1] != object_id}
         self.shown.pop(object_id, None)
         self.colors.pop(object_id, None)
+
+    def prepare(self, frame: Frame) -> None:
+        self.prepared.append(frame.index)
 
     def preview(self, frame: Frame) -> FrameResult:
         return self._result(frame, {i: self._answer(frame, i) for at, i in list(self.pending) if at == frame.index})

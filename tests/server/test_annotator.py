@@ -68,6 +68,17 @@ def test_a_click_makes_a_mask(annotator: Annotator) -> None:
     assert made.points == ((*center(3, "red").values(), 1),)
 
 
+def test_a_look_makes_no_edit_and_changes_no_answer(annotator: Annotator) -> None:
+    annotator.look(3)
+    assert annotator.project.labels.masks == {}
+    assert [step.edit for step in annotator.project.steps] == ["add object"] * 2
+    click(annotator, 3, 1, "red")
+    annotator.look(5)  # and back: the mask that is shown is gone on from
+    annotator.look(3)
+    click(annotator, 3, 1, "green")
+    np.testing.assert_array_equal(mask(annotator, 3, 1), square(3, "red") | square(3, "green"))
+
+
 def test_clicks_add_up_and_go_on_after_an_undo(annotator: Annotator) -> None:
     click(annotator, 0, 1, "red")
     click(annotator, 0, 1, "green")

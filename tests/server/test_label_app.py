@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -99,6 +100,26 @@ def test_what_a_page_is_told_is_what_is_on_disk(serve_labels: ServeLabels) -> No
         shown = decode_run_length({"size": [48, 64], "counts": masks[frame]["1"]["counts"]})
         np.testing.assert_array_equal(on_disk, shown.astype(np.uint8))
         np.testing.assert_array_equal(shown, square(frame, "red"))
+
+
+def test_a_mask_is_shown_before_the_disk_has_it_and_saved_is_said_after(
+    serve_labels: ServeLabels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from surgvos.server.label import journal
+
+    on_disk = threading.Event()
+    server = serve_labels()
+    with open_page(server) as page:
+        page.ask("name_object", name="red")
+        monkeypatch.setattr(journal.os, "fsync", lambda _: on_disk.wait(60))
+        page._socket.send(json.dumps({"id": 8, "do": {"kind": "click", "frame": 0, "object": 1, **center(0, "red")}}))
+        assert page.wait_for("click")["changes"][0][:3] == ["mask", 0, 1]
+        written = (server.project.folder / "journal.jsonl").read_text()
+        assert '"edit":"click"' in written  # a killed server has it
+        with pytest.raises(TimeoutError):
+            page._socket.recv(timeout=0.2)
+        on_disk.set()
+        assert page.answer()["id"] == 8
 
 
 def test_a_page_comes_back_to_where_it_was(serve_labels: ServeLabels) -> None:

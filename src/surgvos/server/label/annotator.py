@@ -61,9 +61,9 @@ class Annotator:
         return (*(["phrase"] if reads else []), *(["suggest"] if self.detector is not None else []))
 
     def look(self, frame: int) -> None:
-        """Read a frame that will be asked about soon."""
+        """Read a frame that will be asked about soon, and let the model see it, so that a click is answered sooner."""
         self._check_frame(frame)
-        self._frame(frame)
+        self._asked.look(self._frame(frame))
 
     # --- one object in one frame -------------------------------------------------------------------------------
 
@@ -329,16 +329,24 @@ class _Asked:
     """
 
     def __init__(self, new_session: NewSession) -> None:
-        self._new_session = new_session
-        self._session: Session | None = None
+        self._session = new_session(SessionOptions(non_overlap=False))
+        self._is_warm = False
         self._frame: Frame | None = None
         self._object_id: int | None = None
         self.shown: ObjectMask | None = None
 
+    def look(self, frame: Frame) -> None:
+        """See a frame before anything is asked about it; the first answer of all, which takes longest, is given now."""
+        self._session.prepare(frame)
+        if not self._is_warm:
+            self._is_warm = True
+            self.begin(frame, 1)
+            for _ in range(2):
+                self.answer(1, [PointPrompt((frame.hw[1] / 2, frame.hw[0] / 2))])
+            self.forget()
+
     def begin(self, frame: Frame, object_id: int) -> None:
         """Ask about an object as if nothing were known; what the model saw in the frame is kept."""
-        if self._session is None or self._frame is not frame:
-            self._session = self._new_session(SessionOptions(non_overlap=False))
         for known in self._session.object_ids:
             self._session.remove(known)
         self._frame, self._object_id, self.shown = frame, object_id, None
@@ -354,7 +362,6 @@ class _Asked:
 
     def answer(self, object_id: int, prompts: Sequence[Prompt]) -> tuple[np.ndarray, ObjectResult]:
         """Give prompts and get a mask, bool ``(h, w)``, and what is said of it."""
-        assert self._session is not None
         assert self._frame is not None
         for prompt in prompts:
             self._session.add_prompt(self._frame.index, object_id, prompt)

@@ -68,11 +68,16 @@ class Engine:
         return self._annotator.project
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer, with a look at where the person was: the model is warm before the first click."""
+        place = self.project.place
+        self.ask(Request(id=0, do=Look(frame=place.frame, object=place.object)), lambda told: None)
         self._thread.start()
 
     def ask(self, request: Request, reply: Tell) -> None:
-        """Queue a request; the reply is called in the engine's thread, after what it changes was published."""
+        """Queue a request.
+
+        The reply is called in the engine's thread, once what it changes was published and is on disk.
+        """
         if self._waiting.qsize() >= MAX_WAITING:
             reply(_refused(request, "expected to keep up, got too much to do at once; try again"))
             return
@@ -155,6 +160,8 @@ class Engine:
     def _answer(self, request: Request, reply: Tell) -> None:
         try:
             answer = self._do(request.do)
+            # What is shown does not wait for the disk; to say that it is saved does.
+            self.project.sync()
         except SurgvosError as error:
             reply(_refused(request, str(error)))
         except Exception as error:

@@ -140,7 +140,7 @@ class Project:
         return self._journal.new_step()
 
     def do(self, edit: str, frame: int, changes: Iterable[Change], step: int | None = None) -> list[Change]:
-        """Make an edit, once it is on disk; see `Journal.do`."""
+        """Make an edit, once it is written; see `Journal.do`."""
         made = self._journal.do(edit, frame, changes, step)
         self._note(made)
         return made
@@ -156,6 +156,10 @@ class Project:
         step = self._journal.redo()
         self._note(step.changes if step else ())
         return step
+
+    def sync(self) -> None:
+        """Wait until every edit is on the disk itself; see `Journal.sync`."""
+        self._journal.sync()
 
     def remember_place(self, place: Place) -> None:
         """Keep where the person is."""
