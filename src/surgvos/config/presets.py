@@ -168,6 +168,19 @@ def nano_overseer() -> TrainConfig:
     )
 
 
+def nano_overseer_refine() -> TrainConfig:
+    """The overseer in the box goes on from ``nano_overseer``, shown more black borders of endoscopes."""
+    first = nano_overseer()
+    assert isinstance(first.data, SyntheticClassesConfig)
+    return replace(
+        first,
+        init_from="surgvos-nano-overseer",
+        data=replace(first.data, scene=replace(first.data.scene, lens_circle=0.2)),
+        optimiser=replace(first.optimiser, learning_rate=1.4e-3),
+        seed=6,
+    )
+
+
 def nano_finetune() -> TrainConfig:
     """The box model on videos of one's own: set ``data.root`` to their folder."""
     clips = nano_clips()
@@ -340,6 +353,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_words,
         nano_phrases,
         nano_overseer,
+        nano_overseer_refine,
         nano_finetune,
         sam2_finetune,
         endovis18_instrument,
