@@ -133,6 +133,13 @@ class LabelPage:
         self.wait(f"[...surgvosLabel.store.objects.values()].at(-1)?.name === {name!r}")
         self.settled()
 
+    def find(self, phrase: str) -> None:
+        """Look for a phrase."""
+        self.page.fill("#phrase-text", phrase)
+        self.page.press("#phrase-text", "Enter")
+        self.page.evaluate("() => document.activeElement.blur()")
+        self.settled()
+
     def go(self, frame: int) -> None:
         """Go to a frame."""
         self.page.fill("#frame", str(frame))

@@ -17,8 +17,6 @@ from surgvos.errors import SurgvosError
 from surgvos.server.label.annotator import Annotator
 from surgvos.server.label.commands import (
     Absent,
-    Box,
-    Click,
     Command,
     FindDoubt,
     Lock,
@@ -38,6 +36,7 @@ from surgvos.server.label.doubt import next_doubt
 from surgvos.server.label.journal import Step
 from surgvos.server.label.labels import Change, SetMask, changes_to_plain, object_to_plain
 from surgvos.server.label.project import Place, Project
+from surgvos.server.pointing import Box, Click
 
 MAX_WAITING = 64
 MAX_MASKS_SENT = 8

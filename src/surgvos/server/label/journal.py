@@ -2,8 +2,10 @@
 
 A line is a step of an edit, ``{"step": 7, "edit": "track", "frame": 12, "set": [...]}``, or ``{"undo": 7}``, or
 ``{"redo": 7}``. Lines of one step belong to one edit: tracking writes one for every frame and is taken back as a whole.
-A line is with the system before its edit counts, so that no kill of this process loses it; `Journal.sync` waits until it
-is on the disk itself, safe from a failure of power. Of a long history the oldest edits become the first line, ``{"base": [...]}``, and can no longer be taken back.
+Of a long history the oldest edits become the first line, ``{"base": [...]}``, and can no longer be taken back.
+
+A line is with the system before its edit counts, so that no kill of this process loses it; `Journal.sync` waits until
+it is on the disk itself, safe from a failure of power.
 """
 
 from __future__ import annotations

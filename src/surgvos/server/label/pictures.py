@@ -21,8 +21,8 @@ class Pictures:
     """JPEGs of one video, made by one thread and kept up to a number of bytes.
 
     Asked-for frames come first, the newest of them in front; then those that follow (and some behind) the last one
-    asked for; then, frame by frame, thumbnails of the whole video. What nobody asked for is not made before anything was
-    asked for, nor while it is paused: the machine has better things to do.
+    asked for; then, frame by frame, thumbnails of the whole video. What nobody asked for waits for the first frame that
+    is, and for whatever `pause` was called for.
 
     Args:
         video: Read by this thread alone.

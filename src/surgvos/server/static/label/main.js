@@ -337,7 +337,7 @@ function setRadius(radius) {
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   localStorage.setItem("surgvos-theme", theme);
-  timeline.draw();
+  timeline.redraw();
 }
 
 document.addEventListener("click", (event) => {
