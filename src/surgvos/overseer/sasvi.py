@@ -29,13 +29,13 @@ class FollowedClass:
         class_id: Its id.
         shown_at: Frame of its last prompt.
         num_apart: Frames in a row, up to now, in which tracker and detector disagreed.
-        stays_until: Frame before which it does not leave, seen or not.
+        settled_until: Frame before which it neither leaves nor is shown again: it was annotated.
     """
 
     class_id: int
     shown_at: int
     num_apart: int = 0
-    stays_until: int = 0
+    settled_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,11 @@ class Sasvi:
     """Follow a class while the detector sees it, bridge what it misses, and show it again where the two disagree.
 
     A class enters in the first frame from which it is seen in most of the next frames, and leaves in the first from
-    which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by.
+    which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by. It is shown
+    again where the detector foretells the next frame better than the tracker does: motion, and what a detector gets
+    wrong by chance, make both worse alike, so that only errors of the tracker tell.
 
-    In an annotated frame exactly what is annotated is followed, and it stays for ``rest_frames`` at least.
+    In an annotated frame exactly what is annotated is followed, and for ``annotated_frames`` it is left alone.
 
     Reference: SASVi (arXiv 2502.09653), section 2.
 
@@ -72,9 +74,12 @@ class Sasvi:
         overlap: Share of both masks from which two classes are two names of one thing.
         switch_ratio: How much higher than that of a class already followed the scores of another name of the same
             thing must be to take its place.
-        min_agreement: IoU of tracker and detector below which they disagree.
+        min_gain: Tracker and detector disagree where the detector's mask foretells what is seen in the next frame
+            better than the tracker's does, by so much IoU;
+        min_agreement: or, where there is no next detection to foretell, where their own IoU is below this.
         apart_frames: A class is shown again after disagreement in so many frames in a row,
         rest_frames: but not sooner than so many frames after it was last shown.
+        annotated_frames: For so many frames an annotated class neither leaves nor is shown again.
     """
 
     state_class: ClassVar[type[SasviState]] = SasviState
@@ -87,22 +92,24 @@ class Sasvi:
     leave_frames: int = 10
     overlap: float = 0.70
     switch_ratio: float = 1.2
+    min_gain: float = 0.05
     min_agreement: float = 0.5
     apart_frames: int = 3
-    rest_frames: int = 25
+    rest_frames: int = 5
+    annotated_frames: int = 25
 
     def __post_init__(self) -> None:
-        counts = (self.look_ahead, self.leave_frames, self.apart_frames, self.rest_frames)
+        counts = (self.look_ahead, self.leave_frames, self.apart_frames, self.rest_frames, self.annotated_frames)
         if min(counts) < 1 or not 1 <= self.enter_hits <= self.enter_frames:
             raise ConfigError(
-                "expected look_ahead, leave_frames, apart_frames and rest_frames of 1 or more, and "
+                "expected look_ahead, leave_frames, apart_frames, rest_frames and annotated_frames of 1 or more, and "
                 f"1 <= enter_hits <= enter_frames, got {', '.join(map(str, counts))}, {self.enter_hits} and "
                 f"{self.enter_frames}"
             )
-        shares = (self.min_score, *self.min_scores.values(), self.overlap, self.min_agreement)
+        shares = (self.min_score, *self.min_scores.values(), self.overlap, self.min_gain, self.min_agreement)
         if not all(0 <= share <= 1 for share in shares) or self.overlap == 0 or self.switch_ratio < 1:
             raise ConfigError(
-                "expected scores, overlap and agreement in [0, 1], overlap above 0 and switch_ratio of 1 or more, "
+                "expected scores, overlap, gain and agreement in [0, 1], overlap above 0, switch_ratio of 1 or more, "
                 f"got {', '.join(map(str, shares))} and {self.switch_ratio}"
             )
 
@@ -127,15 +134,17 @@ class Sasvi:
         followed = {tracked.class_id: tracked for tracked in state.followed}
 
         index = result.frame_index
-        may_leave = [i for i, tracked in followed.items() if index >= tracked.stays_until]
+        may_leave = [i for i, tracked in followed.items() if index >= tracked.settled_until]
         left = [i for i in may_leave if self._has_left(i, moments, state.history)]
         staying = followed.keys() - left
         entering = [i for i in seen[0].ids if i not in followed and self._has_entered(i, moments, state.history)]
         entered, outdone = self._without_doubles(seen, entering, staying)
 
-        scene = _Scene(window[0], {*staying, *entered} - outdone)
+        shown = {*staying, *entered} - outdone
+        scene, following = _Scene(window[0], shown), _Scene(window[1], shown) if len(window) > 1 else None
         entered = [i for i in entered if scene.area_px(i)]
-        kept, shown_again = self._compare(result, scene, [followed[i] for i in followed if i in staying - outdone])
+        kept = [followed[i] for i in followed if i in staying - outdone]
+        kept, shown_again = self._compare(result, scene, following, kept)
         corrections: list[Correction] = [Drop(i) for i in followed if i in outdone or i in left]
         corrections += [Reprompt(i, MaskPrompt(scene.mask(i))) for i in shown_again]
         corrections += [Add(i, MaskPrompt(scene.mask(i))) for i in entered]
@@ -148,8 +157,8 @@ class Sasvi:
         present = annotation.seen.ids
         corrections: list[Correction] = [Drop(i) for i in followed if i not in present]
         corrections += [(Reprompt if i in followed else Add)(i, MaskPrompt(annotation.mask(i))) for i in present]
-        until = index + self.rest_frames
-        shown = tuple(FollowedClass(i, shown_at=index, stays_until=until) for i in present)
+        until = index + self.annotated_frames
+        shown = tuple(FollowedClass(i, shown_at=index, settled_until=until) for i in present)
         return tuple(corrections), SasviState(shown, self._remember(state.history, present))
 
     # --- coming and going ----------------------------------------------------------------------------------------
@@ -192,16 +201,20 @@ class Sasvi:
     # --- drift ---------------------------------------------------------------------------------------------------
 
     def _compare(
-        self, result: FrameResult, scene: _Scene, followed: Sequence[FollowedClass]
+        self, result: FrameResult, scene: _Scene, following: _Scene | None, followed: Sequence[FollowedClass]
     ) -> tuple[list[FollowedClass], list[int]]:
         """Count disagreement of tracker and detector; the classes to show again are those of the second list."""
+        foretold = scene.ious_with(following) if following else {}
         kept, shown_again = [], []
         for tracked in followed:
             i, num_apart = tracked.class_id, tracked.num_apart
             is_comparable = i in result.masks and scene.area_px(i) > 0
-            if is_comparable:
+            if is_comparable and following and i in foretold:
+                is_apart = following.iou(i, result.masks[i]) + self.min_gain < foretold[i]
+                num_apart = num_apart + 1 if is_apart else 0
+            elif is_comparable:
                 num_apart = num_apart + 1 if scene.iou(i, result.masks[i]) < self.min_agreement else 0
-            has_rested = result.frame_index - tracked.shown_at >= self.rest_frames
+            has_rested = result.frame_index >= max(tracked.shown_at + self.rest_frames, tracked.settled_until)
             if is_comparable and num_apart >= self.apart_frames and has_rested:
                 shown_again.append(i)
                 kept.append(replace(tracked, shown_at=result.frame_index, num_apart=0))
@@ -232,7 +245,7 @@ class _Scene:
 
     def iou(self, class_id: int, mask: np.ndarray) -> float:
         """IoU with a tracker's mask, bool ``(h, w)``; of a large mask only every n-th row and column is looked at."""
-        step = max(1, math.isqrt(mask.size // NUM_SAMPLES))
+        step = self._step
         inside = self._sampled(mask, slice(None, None, step), slice(None, None, step))
         if step > 1 and inside.size < MIN_SAMPLES:
             step = 1
@@ -241,6 +254,30 @@ class _Scene:
         shared = np.count_nonzero(self._regions[class_id][inside]) * step**2
         union = inside.size * step**2 + self.area_px(class_id) - shared
         return shared / union if union > 0 else 0.0
+
+    def ious_with(self, other: _Scene) -> dict[int, float]:
+        """IoU of each class with itself in another scene, where both show it; samples are those of `iou`."""
+        classes = [i for i in self._regions if self.area_px(i) and other.area_px(i)]
+        num_slots = 1 + len(classes)
+        pairs = self._slots(classes) * num_slots + other._slots(classes)
+        table = np.bincount(pairs.ravel(), minlength=num_slots**2).reshape(num_slots, num_slots)
+        ious = {}
+        for slot, i in enumerate(classes, start=1):
+            shared, own, others = table[slot, slot], table[slot].sum(), table[:, slot].sum()
+            is_small = self._step > 1 and own < MIN_SAMPLES
+            ious[i] = self.iou(i, other.mask(i)) if is_small else float(shared / (own + others - shared))
+        return ious
+
+    def _slots(self, classes: Sequence[int]) -> np.ndarray:
+        """Of the sampled pixels, 1 + the index of the class that is there; 0 where none of these is."""
+        slots = np.zeros(len(self._detection.sizes_px), dtype=np.intp)
+        for slot, i in enumerate(classes, start=1):
+            slots[self._regions[i]] = slot
+        return slots[self._detection.regions[:: self._step, :: self._step]]
+
+    @property
+    def _step(self) -> int:
+        return max(1, math.isqrt(self._detection.regions.size // NUM_SAMPLES))
 
     def _sampled(self, mask: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """Regions of those of the chosen pixels that lie in the mask."""
