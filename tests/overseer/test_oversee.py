@@ -37,6 +37,14 @@ def test_every_class_is_answered_by_its_id(overseer: AnyOverseer) -> None:
         assert result.objects.keys() == result.logits.keys() == result.masks.keys()
 
 
+@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize("overseer", [Sasvi(), Sasvi.published()], ids=["default", "published"])
+def test_a_video_shorter_than_the_look_ahead_is_answered(overseer: AnyOverseer, num_frames: int) -> None:
+    film = Film(num_frames, always(0, 3))
+    for result, truth in zip(oversee(FakeDetector(film), overseer).follow(film), film.truths, strict=True):
+        assert_equal(result, truth)
+
+
 def test_classes_are_answered_while_they_are_there_and_misses_are_bridged() -> None:
     film = Film(70, lambda index: (0, 3) if 12 <= index < 45 else (0,))
     detector = FakeDetector(film, missed=lambda index, i: index % 7 == 3 or (i == 0 and 25 <= index < 30))
