@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,15 +29,19 @@ POSIX_NAMES = {
 SHELL = {"os": {"execv", "execvp", "popen", "spawnl", "system"}, "subprocess": {"Popen", "call", "check_output", "run"}}
 
 
-def nodes() -> Iterator[tuple[str, ast.AST, str]]:
-    """Every node of the package, where it stands, and the source of the outermost definition around it."""
+@cache
+def nodes() -> list[tuple[str, ast.AST, str]]:
+    """Every name, import and call of the package: where, what, and the source of the outermost definition around it."""
+    found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         lines = source.splitlines()
         for statement in ast.parse(source).body:
             text = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
             for node in ast.walk(statement):
-                yield f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', '')}", node, text
+                if isinstance(node, ast.Attribute | ast.Import | ast.ImportFrom | ast.Call):
+                    found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", node, text))
+    return found
 
 
 def attributes(node: ast.AST, known: dict[str, set[str]]) -> str | None:
