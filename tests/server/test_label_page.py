@@ -193,7 +193,7 @@ def test_a_closed_tab_and_a_second_one(browser: Any, serve_labels: ServeLabels) 
     other.press("Control+z")
     one.wait("surgvosLabel.store.mask(0, 1) === null")
     one.go(4)
-    one.wait("surgvosLabel.connection.waiting.size === 0 && surgvosLabel.place.isTold")
+    one.wait("surgvosLabel.place.told === 4")
     one.page.close()
     again = LabelPage(browser, server.url)
     assert again.frame == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,9 @@ class Video:
 
     def __init__(self) -> None:
         self.read: list[int] = []
+        self.may_read = threading.Event()
+        self.may_read.set()
+        self.is_reading = threading.Event()
 
     def __len__(self) -> int:
         return 8
@@ -26,6 +30,8 @@ class Video:
     def __getitem__(self, index: int) -> Frame:
         if index == 5:
             raise OSError("damaged")
+        self.is_reading.set()
+        assert self.may_read.wait(PATIENCE_S)
         self.read.append(index)
         return Frame(index, f"{index:05d}", np.full((60, 80, 3), 10 * index, np.uint8))
 
@@ -59,6 +65,16 @@ def test_nothing_is_made_before_anything_is_asked_for(pictures: Pictures, video:
     until(lambda: len(video.read) == 8)
     assert video.read[:2] == [2, 3]
     assert sorted(video.read[1:]) == [0, 1, 2, 3, 4, 6, 7]
+
+
+def test_frames_come_before_thumbnails_and_the_newest_of_them_first(pictures: Pictures, video: Video) -> None:
+    video.may_read.clear()
+    first = pictures.thumbnail(0)
+    until(lambda: video.is_reading.is_set())
+    asked = [pictures.picture(3), pictures.thumbnail(1), pictures.thumbnail(2), pictures.picture(4)]
+    video.may_read.set()
+    assert all(future.result(PATIENCE_S) for future in (first, *asked))
+    assert video.read[:5] == [0, 4, 3, 1, 2]
 
 
 def test_while_it_is_paused_only_what_is_asked_for_is_made(pictures: Pictures, video: Video) -> None:

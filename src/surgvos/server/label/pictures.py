@@ -20,9 +20,9 @@ _QUALITY = 88
 class Pictures:
     """JPEGs of one video, made by one thread and kept up to a number of bytes.
 
-    Asked-for frames come first, the newest of them in front; then those that follow (and some behind) the last one
-    asked for; then, frame by frame, thumbnails of the whole video. What nobody asked for waits for the first frame that
-    is, and for whatever `pause` was called for.
+    Asked-for frames come first, the newest of them in front, then asked-for thumbnails, in order; then frames that come
+    behind (and before) the last one asked for; then, frame by frame, thumbnails of the whole video. What nobody asked
+    for waits for the first frame that is, and for whatever `pause` was called for.
 
     Args:
         video: Read by this thread alone.
@@ -100,7 +100,8 @@ class Pictures:
     def _next(self) -> tuple[int, bool] | None:
         """What to make next: frame, and whether its thumbnail is meant."""
         if self._asked:
-            return next(reversed(self._asked))
+            frames = (asked for asked in reversed(self._asked) if not asked[1])
+            return next(frames, next(iter(self._asked)))
         if self._looked_at is None or self._num_pauses:
             return None
         first, last = self._looked_at, len(self._video) - 1

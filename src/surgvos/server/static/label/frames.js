@@ -53,6 +53,7 @@ export class Frames extends EventTarget {
   /** Load a picture, and decode it before it is needed; tell so. */
   begin(address, index, images, kind) {
     const image = new Image();
+    image.fetchPriority = kind === "loaded" ? "high" : "low";
     image.src = address;
     image.decode().then(
       () => this.dispatchEvent(new CustomEvent(kind, { detail: index })),
