@@ -11,15 +11,16 @@ export class Frames extends EventTarget {
     this.numFrames = 0;
   }
 
-  /** The picture of a frame if it is here, else null; it is fetched, and those beside it. */
+  /** The picture of a frame if it is here, else null: then it is fetched; those beside it, once it is here. */
   get(index, direction = 1) {
     const image = this.fetch(index);
+    if (!isReady(image)) return null;
     for (let step = 1; step <= NUM_AHEAD; step += 1) {
       this.fetch(index + step * direction);
       if (step === 1) this.fetch(index - direction);
     }
     while (this.kept.size > NUM_KEPT) this.kept.delete(this.kept.keys().next().value);
-    return isReady(image) ? image : null;
+    return image;
   }
 
   fetch(index) {
