@@ -92,10 +92,10 @@ class Sasvi:
     leave_frames: int = 10
     overlap: float = 0.70
     switch_ratio: float = 1.2
-    min_gain: float = 0.05
+    min_gain: float = 0.1
     min_agreement: float = 0.5
     apart_frames: int = 3
-    rest_frames: int = 5
+    rest_frames: int = 25
     annotated_frames: int = 25
 
     def __post_init__(self) -> None:
