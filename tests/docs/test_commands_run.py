@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from docs.pages import COMMANDS, ROOT, Command, lines
-from docs.reader import WEIGHTS, prepare_data_of, short_run, use_miniatures, write_downloads, write_files, write_weights
+from docs.reader import WEIGHTS, prepare_data_of, short_run, use_miniatures, write_downloads, write_files
 from surgvos.cli.main import app
 
 NOT_RUN = {
@@ -61,16 +61,6 @@ def test_nothing_is_excused_in_vain() -> None:
     num_run = sum(reason_not_to_run(command) is None for command in COMMANDS)
     assert num_run > 80
     assert num_run > 3 * (len(COMMANDS) - num_run)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_files(tmp_path_factory.mktemp("files"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import surgvos
 from docs.pages import COMMANDS, Command, blocks
-from docs.reader import WEIGHTS, use_miniatures, write_downloads, write_files, write_weights
+from docs.reader import WEIGHTS, use_miniatures, write_downloads
 from surgvos.cli.main import COMMANDS as NAMES
 from surgvos.cli.main import app, load_command
 from surgvos.cli.train import resolve
@@ -63,16 +63,6 @@ def test_recipes_and_their_settings_exist(said: Command) -> None:
 ])  # fmt: skip
 def test_models_exist(page: str, name: str) -> None:
     assert name in PUBLISHED or name in ("surgvos-nano",) or Path(name).suffix in (".pt", ".pth", ".safetensors"), page
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_files(tmp_path_factory.mktemp("files"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in blocks("python")} - set(NOT_RUN)))

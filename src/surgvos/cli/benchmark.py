@@ -62,20 +62,21 @@ def benchmark(
     if threads is not None:
         torch.set_num_threads(threads)
     network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size, backend=backend)
+    image_hw = None if video is None else parse_size(video)
     with progress_bar("frames") as progress:
         timing = measure(
             network,
             num_objects=objects,
             num_frames=frames,
             memory=memory,
-            image_hw=None if video is None else parse_size(video),
+            image_hw=image_hw,
             make_peer=(lambda: _peer(network, peer_dtype)) if versus else None,
             progress=progress,
         )
     setting = {
         "model": model,
         "random_weights": random_weights,
-        "input_hw": network.input_hw((720, 1280)) if video is None else network.input_hw(parse_size(video)),
+        "input_hw": network.input_hw(image_hw or (720, 1280)),
         "objects": objects,
         "frames": frames,
         "memory": memory,
