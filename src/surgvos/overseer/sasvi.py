@@ -27,14 +27,12 @@ class FollowedClass:
 
     Attributes:
         class_id: Its id.
-        shown_at: Frame of its last prompt.
-        num_apart: Frames in a row, up to now, in which tracker and detector disagreed.
+        drift: How far the tracker has fallen behind the detector since the class was last shown.
         settled_until: Frame before which it neither leaves nor is shown again: it was annotated.
     """
 
     class_id: int
-    shown_at: int
-    num_apart: int = 0
+    drift: float = 0.0
     settled_until: int = 0
 
 
@@ -51,13 +49,18 @@ class Sasvi:
     """Follow a class while the detector sees it, bridge what it misses, and show it again where the two disagree.
 
     A class enters in the first frame from which it is seen in most of the next frames, and leaves in the first from
-    which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by. It is shown
-    again where the detector foretells the next frame better than the tracker does: motion, and what a detector gets
-    wrong by chance, make both worse alike, so that only errors of the tracker tell.
+    which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by.
+
+    A class is shown again where the tracker has drifted. The detector's gain is how much better its mask foretells
+    what is detected in the next frame than the tracker's mask does, in IoU: motion, and what a detector gets wrong by
+    chance, make both worse alike, so that only errors of the tracker tell. Gains, weighed by the detector's score, are
+    summed less a usual one and never below 0 (a CUSUM), so that a large error is mended at once, a small one later, and
+    a passing one never.
 
     In an annotated frame exactly what is annotated is followed, and for ``annotated_frames`` it is left alone.
 
-    Reference: SASVi (arXiv 2502.09653), section 2.
+    Reference: SASVi (arXiv 2502.09653), section 2; the sum is that of Page, Continuous inspection schemes, Biometrika
+    41, 1954.
 
     Departs: no segments, and no reset of what is stable; thresholds on scores; entering and leaving have
     hysteresis; new classes are prompted by their mask; two names of one thing are told apart by score, not by area;
@@ -74,11 +77,10 @@ class Sasvi:
         overlap: Share of both masks from which two classes are two names of one thing.
         switch_ratio: How much higher than that of a class already followed the scores of another name of the same
             thing must be to take its place.
-        min_gain: Tracker and detector disagree where the detector's mask foretells what is seen in the next frame
-            better than the tracker's does, by so much IoU;
-        min_agreement: or, where there is no next detection to foretell, where their own IoU is below this.
-        apart_frames: A class is shown again after disagreement in so many frames in a row,
-        rest_frames: but not sooner than so many frames after it was last shown.
+        usual_gain: Gain that tells nothing: a detector also foretells what it gets wrong time and again.
+        usual_agreement: Where there is no next detection to foretell, the gain is what the IoU of tracker and detector
+            lacks of this.
+        max_drift: Sum of gains above the usual one from which a class is shown again.
         annotated_frames: For so many frames an annotated class neither leaves nor is shown again.
     """
 
@@ -92,26 +94,26 @@ class Sasvi:
     leave_frames: int = 10
     overlap: float = 0.70
     switch_ratio: float = 1.2
-    min_gain: float = 0.1
-    min_agreement: float = 0.5
-    apart_frames: int = 3
-    rest_frames: int = 25
+    usual_gain: float = 0.05
+    usual_agreement: float = 0.55
+    max_drift: float = 0.5
     annotated_frames: int = 25
 
     def __post_init__(self) -> None:
-        counts = (self.look_ahead, self.leave_frames, self.apart_frames, self.rest_frames, self.annotated_frames)
+        counts = (self.look_ahead, self.leave_frames, self.annotated_frames)
         if min(counts) < 1 or not 1 <= self.enter_hits <= self.enter_frames:
             raise ConfigError(
-                "expected look_ahead, leave_frames, apart_frames, rest_frames and annotated_frames of 1 or more, and "
-                f"1 <= enter_hits <= enter_frames, got {', '.join(map(str, counts))}, {self.enter_hits} and "
-                f"{self.enter_frames}"
+                "expected look_ahead, leave_frames and annotated_frames of 1 or more, and 1 <= enter_hits <= "
+                f"enter_frames, got {', '.join(map(str, counts))}, {self.enter_hits} and {self.enter_frames}"
             )
-        shares = (self.min_score, *self.min_scores.values(), self.overlap, self.min_gain, self.min_agreement)
+        shares = (self.min_score, *self.min_scores.values(), self.overlap, self.usual_gain, self.usual_agreement)
         if not all(0 <= share <= 1 for share in shares) or self.overlap == 0 or self.switch_ratio < 1:
             raise ConfigError(
                 "expected scores, overlap, gain and agreement in [0, 1], overlap above 0, switch_ratio of 1 or more, "
                 f"got {', '.join(map(str, shares))} and {self.switch_ratio}"
             )
+        if self.max_drift <= 0:
+            raise ConfigError(f"expected max_drift above 0, got {self.max_drift}")
 
     @staticmethod
     def published(*, fill_size_px: int | None = None) -> PublishedSasvi:
@@ -148,7 +150,7 @@ class Sasvi:
         corrections: list[Correction] = [Drop(i) for i in followed if i in outdone or i in left]
         corrections += [Reprompt(i, MaskPrompt(scene.mask(i))) for i in shown_again]
         corrections += [Add(i, MaskPrompt(scene.mask(i))) for i in entered]
-        new = tuple(FollowedClass(i, shown_at=index) for i in entered)
+        new = tuple(FollowedClass(i) for i in entered)
         return tuple(corrections), SasviState((*kept, *new), self._remember(state.history, seen[0].ids))
 
     def _adopt(self, index: int, annotation: Detection, state: SasviState) -> tuple[tuple[Correction, ...], SasviState]:
@@ -158,7 +160,7 @@ class Sasvi:
         corrections: list[Correction] = [Drop(i) for i in followed if i not in present]
         corrections += [(Reprompt if i in followed else Add)(i, MaskPrompt(annotation.mask(i))) for i in present]
         until = index + self.annotated_frames
-        shown = tuple(FollowedClass(i, shown_at=index, settled_until=until) for i in present)
+        shown = tuple(FollowedClass(i, settled_until=until) for i in present)
         return tuple(corrections), SasviState(shown, self._remember(state.history, present))
 
     # --- coming and going ----------------------------------------------------------------------------------------
@@ -203,24 +205,28 @@ class Sasvi:
     def _compare(
         self, result: FrameResult, scene: _Scene, following: _Scene | None, followed: Sequence[FollowedClass]
     ) -> tuple[list[FollowedClass], list[int]]:
-        """Count disagreement of tracker and detector; the classes to show again are those of the second list."""
+        """Sum up the detector's gains; the classes to show again are those of the second list."""
         foretold = scene.ious_with(following) if following else {}
         kept, shown_again = [], []
         for tracked in followed:
-            i, num_apart = tracked.class_id, tracked.num_apart
-            is_comparable = i in result.masks and scene.area_px(i) > 0
-            if is_comparable and following and i in foretold:
-                is_apart = following.iou(i, result.masks[i]) + self.min_gain < foretold[i]
-                num_apart = num_apart + 1 if is_apart else 0
-            elif is_comparable:
-                num_apart = num_apart + 1 if scene.iou(i, result.masks[i]) < self.min_agreement else 0
-            has_rested = result.frame_index >= max(tracked.shown_at + self.rest_frames, tracked.settled_until)
-            if is_comparable and num_apart >= self.apart_frames and has_rested:
-                shown_again.append(i)
-                kept.append(replace(tracked, shown_at=result.frame_index, num_apart=0))
-            else:
-                kept.append(replace(tracked, num_apart=num_apart))
+            i, mask = tracked.class_id, result.masks.get(tracked.class_id)
+            if mask is not None and scene.area_px(i):
+                if following and i in foretold:
+                    gain = foretold[i] - following.iou(i, mask)
+                else:
+                    gain = self.usual_agreement - scene.iou(i, mask)
+                drift = max(0.0, tracked.drift + self._trust(i, scene.score(i)) * gain - self.usual_gain)
+                if drift >= self.max_drift and result.frame_index >= tracked.settled_until:
+                    shown_again.append(i)
+                    drift = 0.0
+                tracked = replace(tracked, drift=drift)
+            kept.append(tracked)
         return kept, shown_again
+
+    def _trust(self, class_id: int, score: float) -> float:
+        """What a gain counts for: from 0 at the least score that counts to 1 at a score of 1."""
+        threshold = self.min_scores.get(class_id, self.min_score)
+        return (score - threshold) / (1 - threshold) if threshold < 1 else 1.0
 
 
 class _Scene:
@@ -238,6 +244,10 @@ class _Scene:
     def area_px(self, class_id: int) -> int:
         """Pixels of a class; 0 where it is not seen or hidden by others."""
         return int(self._detection.sizes_px[self._regions[class_id]].sum()) if class_id in self._regions else 0
+
+    def score(self, class_id: int) -> float:
+        """The highest score of a class's instances; 0 where it is not seen."""
+        return self._detection.seen.score(class_id)
 
     def mask(self, class_id: int) -> np.ndarray:
         """Where a class is, bool ``(h, w)``."""
