@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import cv2
@@ -14,10 +15,10 @@ from surgvos.core.prompts import MaskPrompt
 from surgvos.core.results import FrameResult
 from surgvos.errors import ConfigError
 from surgvos.overseer.corrections import Add, Correction, Drop, Reprompt
-from surgvos.overseer.detection import Detection, SeenClasses
+from surgvos.overseer.detection import Detection, SeenClasses, count_values
 from surgvos.overseer.published import PublishedSasvi
 
-NUM_SAMPLES = 2**16
+NUM_SAMPLES = 2**15
 MIN_SAMPLES = 256
 
 
@@ -206,7 +207,7 @@ class Sasvi:
         self, result: FrameResult, scene: _Scene, following: _Scene | None, followed: Sequence[FollowedClass]
     ) -> tuple[list[FollowedClass], list[int]]:
         """Sum up the detector's gains; the classes to show again are those of the second list."""
-        foretold = scene.ious_with(following) if following else {}
+        foretold = scene.ious_with(following) if following and followed else {}
         kept, shown_again = [], []
         for tracked in followed:
             i, mask = tracked.class_id, result.masks.get(tracked.class_id)
@@ -255,14 +256,14 @@ class _Scene:
 
     def iou(self, class_id: int, mask: np.ndarray) -> float:
         """IoU with a tracker's mask, bool ``(h, w)``; of a large mask only every n-th row and column is looked at."""
-        step = self._step
-        inside = self._sampled(mask, slice(None, None, step), slice(None, None, step))
+        step, chosen = self._step, self._regions[class_id]
+        inside, sizes = self._sample[mask[::step, ::step]], self._sample_sizes
         if step > 1 and inside.size < MIN_SAMPLES:
-            step = 1
             x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-            inside = self._sampled(mask, slice(y, y + height), slice(x, x + width))
-        shared = np.count_nonzero(self._regions[class_id][inside]) * step**2
-        union = inside.size * step**2 + self.area_px(class_id) - shared
+            box = slice(y, y + height), slice(x, x + width)
+            inside, sizes = self._detection.regions[box][mask[box]], self._detection.sizes_px
+        shared = np.count_nonzero(chosen[inside])
+        union = inside.size + int(sizes[chosen].sum()) - shared
         return shared / union if union > 0 else 0.0
 
     def ious_with(self, other: _Scene) -> dict[int, float]:
@@ -283,15 +284,20 @@ class _Scene:
         slots = np.zeros(len(self._detection.sizes_px), dtype=np.intp)
         for slot, i in enumerate(classes, start=1):
             slots[self._regions[i]] = slot
-        return slots[self._detection.regions[:: self._step, :: self._step]]
+        return slots[self._sample]
 
     @property
     def _step(self) -> int:
         return max(1, math.isqrt(self._detection.regions.size // NUM_SAMPLES))
 
-    def _sampled(self, mask: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        """Regions of those of the chosen pixels that lie in the mask."""
-        return self._detection.regions[rows, columns][mask[rows, columns]]
+    @cached_property
+    def _sample(self) -> np.ndarray:
+        """Regions of every n-th pixel of every n-th row."""
+        return np.ascontiguousarray(self._detection.regions[:: self._step, :: self._step])
+
+    @cached_property
+    def _sample_sizes(self) -> np.ndarray:
+        return count_values(self._sample, len(self._detection.sizes_px))
 
 
 def _num_without(class_id: int, moments: Sequence[Sequence[int] | set[int]]) -> int:
