@@ -16,7 +16,9 @@ from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, Tex
 from surgvos.core.results import FrameResult, ObjectResult, Phase
 from surgvos.overseer.detection import Detection
 from surgvos.server.label.annotator import Annotator
+from surgvos.server.label.commands import NameObject, Track
 from surgvos.server.label.project import Project, create_project, open_labelled_video
+from surgvos.server.pointing import Click
 from surgvos.tracking.passes import Direction, Pass
 
 HW = (48, 64)
@@ -154,3 +156,13 @@ class ColorSession:
         phases = {i: Phase.TRACKING if mask.any() else Phase.ABSENT for i, mask in masks.items()}
         objects = {i: ObjectResult(phase, 0.9, 1.0, prompted=False) for i, phase in phases.items()}
         return FrameResult(frame.index, frame.name, masks, objects, {})
+
+
+def label_project(folder: Path) -> Path:
+    """A project in which an object is tracked from the first frame to the last."""
+    annotator = open_annotator(folder)
+    annotator.name_object(NameObject(label="hook"))
+    annotator.click(Click(frame=0, object=1, **center(0, "red")))
+    list(annotator.track(Track(frame=0)))
+    annotator.project.close()
+    return folder / "project"

@@ -16,27 +16,16 @@ from typer.testing import CliRunner, Result
 
 from helpers import moving_square_frames, samples_dir, write_video
 from label_browser import LabelPage, open_browser
-from label_miniatures import NUM_FRAMES, center, open_annotator, square
+from label_miniatures import NUM_FRAMES, label_project, open_annotator, square
 from surgvos.cli.main import app
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_videos import find_vos_videos
 from surgvos.io.masks import read_label_map
-from surgvos.server.label.commands import Lock, NameObject, Track
-from surgvos.server.pointing import Click
+from surgvos.server.label.commands import Lock
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def label_project(folder: Path) -> Path:
-    """A project in which an object is tracked from the first frame to the last."""
-    annotator = open_annotator(folder)
-    annotator.name_object(NameObject(label="hook"))
-    annotator.click(Click(frame=0, object=1, **center(0, "red")))
-    list(annotator.track(Track(frame=0)))
-    annotator.project.close()
-    return folder / "project"
 
 
 # --- what becomes of a project -------------------------------------------------------------------------------------

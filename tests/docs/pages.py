@@ -28,8 +28,23 @@ class Command:
     launcher: tuple[str, ...]
     words: tuple[str, ...]
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it serves until it is stopped."""
+        return re.search(r"^label (?!.*--export)|^live (?!--soak)", self.text) is not None
+
+    @property
+    def is_of_processes(self) -> bool:
+        """Whether it is the work of several processes."""
+        return bool(self.launcher) or re.search(r"^segment .*--(workers|ray) ", self.text) is not None
+
+    @property
+    def text(self) -> str:
+        """As it is typed, without what is set before it."""
+        return " ".join((*self.launcher, *self.words))
+
     def __str__(self) -> str:
-        return f"{self.page}: {' '.join((*self.launcher, *self.words))}"
+        return f"{self.page}: {self.text}"
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

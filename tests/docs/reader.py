@@ -33,7 +33,7 @@ from surgvos.models.resurg import ResurgModel
 from surgvos.models.sam2 import Sam2Model
 from surgvos.models.zoo import PUBLISHED, ZOO
 from surgvos.models.zoo_entries import HandEntry, HubEntry, ZooEntry
-from surgvos.overseer import mask_rcnn
+from surgvos.overseer import mask_rcnn, nnunet
 from surgvos.training.detector_weights import save_detector
 from tiny_clip import tiny_clip_folder
 from training.detector_miniatures import DETR, MASK2FORMER, MASK_RCNN, few_proposals
@@ -62,6 +62,8 @@ WEIGHTS = {
     "ref17.pth": "reads.safetensors",
     "cadis_maskrcnn.pth": "sees.safetensors",
     "cholecseg8k_maskrcnn.pth": "sees_others.safetensors",
+    "nnUNetTrainer__nnUNetPlans__2d": "nnunet",
+    "$results": "nnunet",
 }
 """Weights that a page names -> the miniature that stands for them."""
 
@@ -81,6 +83,8 @@ def write_files(folder: Path, num_frames: int = 5) -> Path:
     shutil.copytree(folder / "ground_truth", folder / "predicted_label_maps")
     for name in ("truth", "case-labels", "case-anna", "case-ben"):
         shutil.copytree(folder / "ground_truth", folder / name)
+    for index, mask in enumerate(masks):
+        write_label_map(folder / f"processed/case__{index:05d}.png", mask.astype(np.uint8))
     _write_images(folder / "videos", frames)
     _write_images(folder / "frames", frames[:3])
     _write_many(folder)
@@ -132,8 +136,27 @@ def write_weights(folder: Path) -> Path:
     (folder / "box").mkdir()
     (folder / "box.safetensors").rename(folder / "box/surgvos-nano-overseer.safetensors")
     save_model(folder / "box/surgvos-nano.safetensors", ReferringNano(NETWORKS[0]))  # type: ignore[arg-type]
+    _write_nnunet(folder / "nnunet")
     (folder / "box/SHA256SUMS").write_text("")
     return folder
+
+
+def _write_nnunet(folder: Path) -> None:
+    """A folder as nnU-Net leaves it, without its network."""
+    (folder / "fold_0").mkdir(parents=True)
+    (folder / "dataset.json").write_text(json.dumps({"labels": nnunet.nnunet_labels(LABEL_SPACES["cadis-2"])}))
+    (folder / "plans.json").write_text("{}")
+    (folder / "fold_0/checkpoint_final.pth").touch()
+
+
+class _RedIsTheFirstClass:
+    """Stands for nnU-Net, which is not installed where tests run; ``tests/oracle/test_nnunet.py`` has it itself."""
+
+    def predict_single_npy_array(self, pixels: np.ndarray, *_: Any, **__: Any) -> tuple[None, np.ndarray]:
+        probabilities = np.zeros((1 + len(LABEL_SPACES["cadis-2"]), 1, *pixels.shape[-2:]), np.float32)
+        probabilities[1] = pixels[0] > 150
+        probabilities[0] = 1 - probabilities[1]
+        return None, probabilities
 
 
 def use_miniatures(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +174,8 @@ def use_miniatures(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             mirrored.symlink_to(stands)
     monkeypatch.setitem(ARCHITECTURES, "sam2.1-hiera-tiny", lambda: TOY_OF_TRANSFORMERS)
     monkeypatch.setattr(mask_rcnn, "build_mask_rcnn", few_proposals)
+    monkeypatch.setattr(nnunet, "_read_checkpoint", lambda _: {})
+    monkeypatch.setattr(nnunet, "_predictor", lambda *_: _RedIsTheFirstClass())
     monkeypatch.setenv("SURGVOS_MIRROR", "mirror")
     monkeypatch.setenv("SURGVOS_MODELS", "models")
     monkeypatch.setattr(registry, "_bundle", lambda: weights / "box")

@@ -10,28 +10,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from docs.pages import COMMANDS, ROOT, Command, lines
+from docs.pages import COMMANDS, ROOT, lines
 from docs.reader import WEIGHTS, prepare_data_of, short_run, use_miniatures, write_downloads, write_files
+from label_miniatures import label_project
 from surgvos.cli.main import app
-
-NOT_RUN = {
-    r"^(torchrun|accelerate launch|srun) ": "several processes: tests/training/test_two_processes.py",
-    r"^segment .*--ray ": "a cluster: tests/batch/test_workers.py runs local, and a worker is killed there",
-    r"^segment .*--workers ": "processes that know no miniatures: tests/batch/test_workers.py",
-    r"^label ": "serves until it is stopped: tests/cli/test_label.py does what the page does",
-    r"^live ": "a camera, or eight hours: tests/cli/test_live.py",
-    r"--backend ": "compiles for minutes: tests/models/test_backends.py, tests/cli/test_segment_backend.py",
-    r"--voter |--overseer \$results": "nnU-Net, fifty packages: tests/oracle/test_nnunet.py",
-    r"^segment .* maps/case": "predictions of nnU-Net: tests/data/test_nnunet_layout.py",
-    r"^data nnunet import": "predictions of nnU-Net: tests/data/test_nnunet_layout.py",
-}
-"""What is only parsed, why, and what runs it in its stead."""
 
 ALSO = {
     "demo": ("--frames", "8"),
     "data synth": ("--num-clips", "1"),
     "benchmark --model": ("--frames", "1", "--size", "64", "--threads", "1"),
     "benchmark": ("--frames", "1"),
+    "live --soak": ("--soak", "2s"),
 }
 """What is appended to commands that begin so: the last word counts, so these make them short."""
 
@@ -46,21 +35,10 @@ OTHERS = {
 }
 """Programs that are not ours, and where what they stand for is done."""
 
-PAGES = sorted({command.page for command in COMMANDS})
+HERE = [command for command in COMMANDS if not (command.is_server or command.is_of_processes)]
+"""Those of this file; ``test_servers_run.py`` and ``test_processes_run.py`` run all others."""
 
-
-def reason_not_to_run(command: Command) -> str | None:
-    text = " ".join((*command.launcher, *command.words))
-    return next((reason for pattern, reason in NOT_RUN.items() if re.search(pattern, text)), None)
-
-
-def test_nothing_is_excused_in_vain() -> None:
-    for pattern, reason in NOT_RUN.items():
-        assert any(re.search(pattern, " ".join((*c.launcher, *c.words))) for c in COMMANDS), pattern
-        assert all((ROOT / name).exists() for name in re.findall(r"tests/\S+\.py", reason)), reason
-    num_run = sum(reason_not_to_run(command) is None for command in COMMANDS)
-    assert num_run > 80
-    assert num_run > 3 * (len(COMMANDS) - num_run)
+PAGES = sorted({command.page for command in HERE})
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -70,8 +48,8 @@ def test_commands_run(page: str, files: Path, weights: Path, tmp_path: Path, mon
     monkeypatch.chdir(write_files(here, 26) if page == "README.md" else shutil.copytree(files, here))
     use_miniatures(weights, monkeypatch)
     torch.set_num_threads(1)
-    chosen = [command for command in COMMANDS if command.page == page and reason_not_to_run(command) is None]
-    if chosen and chosen[0].words[0] in ("evaluate", "export"):
+    chosen = [command for command in HERE if command.page == page]
+    if chosen[0].words[0] in ("evaluate", "export"):
         _run(("segment", "case.mp4", "--out", "out", "--mask", "0:labels.png"))
     for command in chosen:
         with monkeypatch.context() as patch:
@@ -99,6 +77,9 @@ def _prepare(words: tuple[str, ...]) -> None:
         shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     elif words[0] == "train":
         prepare_data_of(words)
+    elif words[0] == "label":
+        shutil.rmtree(words[1])
+        Path(words[1]).symlink_to(label_project(Path("labelled")))
     elif "sam2_from_transformers/" in words:
         from models.test_hf_layout import save_by_transformers, toy_model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,4 +45,5 @@ class PageOptions:
             if self.browser:
                 webbrowser.open(found.url())
 
-        serve(make_app, access, on_ready)
+        with suppress(KeyboardInterrupt):  # the way to end what has no end
+            serve(make_app, access, on_ready)
