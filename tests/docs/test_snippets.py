@@ -23,9 +23,6 @@ from surgvos.cli.train import resolve
 from surgvos.io.label_spaces import read_label_space
 from surgvos.models.zoo import PUBLISHED
 
-NOT_RUN = {"docs/live.md": "needs a running server: tests/server/test_live.py listens as it does"}
-"""Pages whose Python only has to compile, and why."""
-
 
 def test_pages_have_commands() -> None:
     assert len(COMMANDS) > 100
@@ -65,7 +62,8 @@ def test_models_exist(page: str, name: str) -> None:
     assert name in PUBLISHED or name in ("surgvos-nano",) or Path(name).suffix in (".pt", ".pth", ".safetensors"), page
 
 
-@pytest.mark.parametrize("page", sorted({page for page, _ in blocks("python")} - set(NOT_RUN)))
+# ``test_servers_run.py`` has the one that listens to a server.
+@pytest.mark.parametrize("page", sorted({page for page, _ in blocks("python")} - {"docs/live.md"}))
 def test_python_runs(page: str, files: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(files, tmp_path / "here"))
     use_miniatures(weights, monkeypatch)
@@ -95,10 +93,3 @@ def test_json_is_json(page: str, block: str) -> None:
         json.loads(block)
     except json.JSONDecodeError:
         assert [json.loads(line) for line in block.splitlines()], page
-
-
-@pytest.mark.parametrize("page", sorted(NOT_RUN))
-def test_python_is_python(page: str) -> None:
-    for own, block in blocks("python"):
-        if own == page:
-            compile(block, page, "exec")
