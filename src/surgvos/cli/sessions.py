@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,4 +26,7 @@ def load_sessions(network: ModelOptions, search: SearchOptions | None = None) ->
     spare_a_core(next(model.parameters()).device)
     new_session = partial(Session, model, network.memory, search=search)
     new_session()  # a wrong name of a policy is said before anything runs
+    # What is loaded by now stays: to look through all of it for rubbish would hold the picture for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     return new_session
