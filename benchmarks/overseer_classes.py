@@ -8,6 +8,7 @@ Given are IoU, recall and precision over the pixels of all scenes, and the numbe
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 import numpy as np
 import torch
@@ -28,12 +29,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--overseer", default="surgvos-nano")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--lens-circle", type=float, default=SCENE.lens_circle, help="Share with a black rim.")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     detector = load_detector(chosen.overseer, SYNTHETIC_CLASSES, device="cpu")
+    scene = dataclasses.replace(SCENE, lens_circle=chosen.lens_circle)
     counts = []
-    for seed in range(FIRST_SEED, FIRST_SEED + chosen.scenes):
-        clip = generate_clip(seed, SCENE)
+    for seed in range(chosen.first_seed, chosen.first_seed + chosen.scenes):
+        clip = generate_clip(seed, scene)
         (detection,) = detector.detect([Frame(0, "00000", clip.frames[0])])
         seen = detection.above(MIN_SCORE)
         answer = SYNTHETIC_CLASSES.paint({i: seen.mask(i) for i in seen.seen.ids}, detection.hw)

@@ -44,17 +44,31 @@ class ClipVideo:
 
 
 class NoisyDetector:
-    """The truth of a clip made worse, the same in every run."""
+    """The truth made worse, the same in every run.
 
-    label_space = CLASSES
+    Args:
+        truth: Label maps ``(h, w)``, pixel = class id.
+        label_space: Of the classes. Its last class is the one that is imagined.
+        seed: Of the errors.
+        miss_share: Share of the frames in which a class is missed, roughly.
+        imagined_share: Share of the frames in which a blob is seen that is not there.
+    """
 
-    def __init__(self, clip: SyntheticClip, seed: int, miss_share: float, num_imagined: int) -> None:
+    def __init__(
+        self,
+        truth: Sequence[np.ndarray],
+        label_space: LabelSpace,
+        seed: int,
+        miss_share: float = 0.15,
+        imagined_share: float = 0.05,
+    ) -> None:
+        self.label_space = label_space
         random = np.random.default_rng(seed)
         self.detections = []
         missed: dict[int, int] = {}
-        for labels in clip.instances:
+        for labels in truth:
             masks, ids, scores = [], [], []
-            for i in (int(i) for i in np.unique(labels) if i):
+            for i in (int(i) for i in np.unique(labels) if i != label_space.background):
                 if missed.get(i, 0) <= 0 and random.random() < miss_share / 3:
                     missed[i] = int(random.integers(1, 6))
                 missed[i] = missed.get(i, 0) - 1
@@ -63,24 +77,30 @@ class NoisyDetector:
                 masks.append(_coarse(labels == i, random))
                 ids.append(i)
                 scores.append(float(random.uniform(0.6, 1.0)))
-            if random.random() < num_imagined / len(clip.frames):
-                blob = np.zeros(HW, dtype=np.uint8)
-                center = (int(random.integers(HW[1])), int(random.integers(HW[0])))
-                cv2.circle(blob, center, 25, 1, -1)
-                masks.append(blob.view(np.bool_))
-                ids.append(8)
+            if random.random() < imagined_share:
+                masks.append(_blob(labels.shape, random))
+                ids.append(label_space.ids[-1])
                 scores.append(0.6)
-            self.detections.append(Detection.from_masks(np.array(masks, dtype=bool).reshape(-1, *HW), ids, scores))
+            stacked = np.array(masks, dtype=bool).reshape(-1, *labels.shape)
+            self.detections.append(Detection.from_masks(stacked, ids, scores))
 
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
         return [self.detections[frame.index] for frame in frames]
 
 
 def _coarse(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    small = cv2.resize(mask.astype(np.float32), (HW[1] // 4, HW[0] // 4), interpolation=cv2.INTER_AREA)
+    height, width = mask.shape
+    small = cv2.resize(mask.astype(np.float32), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     moved = np.roll(small, random.integers(-1, 2, 2), axis=(0, 1))
     grid = moved > random.uniform(0.3, 0.7)
-    return cv2.resize(grid.astype(np.uint8), HW[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
+    return cv2.resize(grid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).view(np.bool_)
+
+
+def _blob(hw: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    blob = np.zeros(hw, dtype=np.uint8)
+    center = (int(random.integers(hw[1])), int(random.integers(hw[0])))
+    cv2.circle(blob, center, 25, 1, -1)
+    return blob.view(np.bool_)
 
 
 def score(answers: list[dict[int, np.ndarray]], clip: SyntheticClip) -> tuple[float, int]:
@@ -112,7 +132,7 @@ def main() -> None:
     sums = {name: [0.0, 0.0] for name in rules}
     for seed in range(1000, 1000 + chosen.clips):
         clip = generate_clip(seed, config)
-        detector = NoisyDetector(clip, seed, chosen.misses, num_imagined=3)
+        detector = NoisyDetector(clip.instances, CLASSES, seed, chosen.misses)
         for name, overseer in rules.items():
             if overseer is None:
                 answers = [{i: d.mask(i) for i in d.seen.ids} for d in detector.detections]

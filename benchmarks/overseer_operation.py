@@ -6,7 +6,8 @@ Each operation is one synthetic scene of 1500 frames in which tools enter, leave
 percent, the mean Dice over the classes that the truth shows (each the mean over the frames where truth or answer shows
 it); and how steady answers are from one frame to the next: the mean IoU of a class with itself as it is, the mean Dice
 where the motion is followed by optical flow, and the flickers: how often a class comes or goes where the truth's does
-not. The first row of each operation is the truth itself.
+not. The first row of each operation is the truth itself. ``--overseer noise`` is a detector that errs by chance: the
+truth made worse, as in ``overseer_noise.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from overseer_noise import ClipVideo
+from overseer_noise import ClipVideo, NoisyDetector
 
 import surgvos
 from surgvos.core import Frame
@@ -58,6 +59,7 @@ OPERATION = SceneConfig(
     occluder=0.0,
 )
 ALONE, INSTANCES, FLICKERS = "detector alone", " by instance", "flickers"
+NOISE = "noise"
 
 
 class Remembered:
@@ -137,21 +139,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--frames", type=int, default=OPERATION.num_frames)
     parser.add_argument("--rules", nargs="+", default=["sasvi", "sasvi-published"])
-    parser.add_argument("--overseer", default="surgvos-nano")
+    parser.add_argument("--overseer", default="surgvos-nano", help="a detector, or noise")
     parser.add_argument("--model", default="surgvos-nano")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     model = surgvos.load_model(chosen.model, device="cpu", dtype="fp32")
-    detector = load_detector(chosen.overseer, SYNTHETIC_CLASSES, device="cpu")
+    network = None if chosen.overseer == NOISE else load_detector(chosen.overseer, SYNTHETIC_CLASSES, device="cpu")
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in chosen.seeds:
         clip = generate_clip(seed, replace(OPERATION, num_frames=chosen.frames))
         truth, video = class_maps(clip), ClipVideo(clip)
         print(f"operation {seed}: {', '.join(item.category for item in clip.objects)}", flush=True)
-        remembered = Remembered(detector, video)
+        detector = Remembered(network, video) if network else NoisyDetector(truth, SYNTHETIC_CLASSES, seed)
         answers_of: dict[str, Sequence[np.ndarray]] = {"truth": list(truth)}
         for name in (ALONE, *chosen.rules):
-            answers_of[name] = list(answers(name, model, remembered, video))
+            answers_of[name] = list(answers(name, model, detector, video))
         for name, steady in steadiness(answers_of, video).items():
             found = score(answers_of[name], steady, truth)
             rows.setdefault(name, []).append(found)

@@ -71,6 +71,7 @@ def main() -> None:
     chosen = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    timed(lambda: Detection.from_masks(np.ones((1, 2, 2), dtype=bool), [0]).seen)  # the first one loads parts of NumPy
     hw = (chosen.height, chosen.width)
     answers = [class_masks(i, hw, chosen.classes) for i in range(chosen.frames)]
     overlapping, cutting, reading = [], [], []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import time
@@ -13,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-_LABEL_MAP = """() => {
-    const bytes = new Uint8Array(surgvosLabel.view.labelMap.buffer);
-    let text = "";
-    for (let start = 0; start < bytes.length; start += 32768) {
-        text += String.fromCharCode(...bytes.subarray(start, start + 32768));
+_LABEL_RUNS = """() => {
+    const map = surgvosLabel.view.labelMap;
+    const runs = [];
+    for (let start = 0, end = 1; end <= map.length; end += 1) {
+        if (end < map.length && map[end] === map[start]) continue;
+        runs.push(map[start], end - start);
+        start = end;
     }
-    return btoa(text);
+    return runs;
 }"""
 
 PATIENCE_S = 90
@@ -92,7 +93,8 @@ class LabelPage:
         """The label map that the canvas shows, uint16 ``(h, w)``."""
         self.settled()
         hw = self.get("[surgvosLabel.view.layer.height, surgvosLabel.view.layer.width]")
-        return np.frombuffer(base64.b64decode(self.page.evaluate(_LABEL_MAP)), dtype=np.uint16).reshape(hw)
+        values, lengths = np.array(self.page.evaluate(_LABEL_RUNS), dtype=np.uint32).reshape(-1, 2).T
+        return np.repeat(values.astype(np.uint16), lengths).reshape(hw)
 
     def place_of(self, x: float, y: float) -> tuple[float, float]:
         """Where a pixel of the video is on the screen."""
@@ -131,6 +133,13 @@ class LabelPage:
         self.page.fill("#new-name", name)
         self.page.press("#new-name", "Enter")
         self.wait(f"[...surgvosLabel.store.objects.values()].at(-1)?.name === {name!r}")
+        self.settled()
+
+    def find(self, phrase: str) -> None:
+        """Look for a phrase."""
+        self.page.fill("#phrase-text", phrase)
+        self.page.press("#phrase-text", "Enter")
+        self.page.evaluate("() => document.activeElement.blur()")
         self.settled()
 
     def go(self, frame: int) -> None:

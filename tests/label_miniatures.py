@@ -14,8 +14,11 @@ from surgvos.core.frame import Frame
 from surgvos.core.labels import LabelSpace
 from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, TextPrompt
 from surgvos.core.results import FrameResult, ObjectResult, Phase
+from surgvos.overseer.detection import Detection
 from surgvos.server.label.annotator import Annotator
+from surgvos.server.label.commands import NameObject, Track
 from surgvos.server.label.project import Project, create_project, open_labelled_video
+from surgvos.server.pointing import Click
 from surgvos.tracking.passes import Direction, Pass
 
 HW = (48, 64)
@@ -62,20 +65,31 @@ def open_project(folder: Path, num_frames: int = NUM_FRAMES) -> Project:
     return Project(folder / "project", video)
 
 
-def open_annotator(folder: Path, **more: Any) -> Annotator:
-    """An annotator of that project, with `ColorSession` in place of a model."""
-    return Annotator(open_project(folder), lambda options: ColorSession(), **more)  # type: ignore[arg-type, return-value]
+def open_annotator(folder: Path, *, detector: Any = None, reads: bool = False) -> Annotator:
+    """An annotator of that project, with `ColorSession` in place of a model; whether it reads phrases is said."""
+    model = SimpleNamespace(refer=print, encode_text=print) if reads else None
+    return Annotator(open_project(folder), lambda options: ColorSession(model), detector)  # type: ignore[arg-type, return-value]
+
+
+class SquareDetector:
+    """An overseer that sees both squares, and knows what they are."""
+
+    label_space = SPACE
+
+    def detect(self, frames: Any) -> list[Detection]:
+        masks = [np.stack([square(frame.index, "red"), square(frame.index, "green")]) for frame in frames]
+        return [Detection.from_masks(pair, [1, 2], [0.9, 0.7]) for pair in masks]
 
 
 class ColorSession:
     """The verbs of a `Session`: an object is whatever has the colour under its first click, or most of its mask."""
 
-    model = None
-
-    def __init__(self) -> None:
+    def __init__(self, model: Any = None) -> None:
+        self.model = model
         self.pending: dict[tuple[int, int], list[Prompt]] = {}
         self.colors: dict[int, np.ndarray] = {}
         self.shown: dict[int, dict[int, np.ndarray]] = {}
+        self.prepared: list[int] = []
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -92,6 +106,9 @@ class ColorSession:
         self.pending = {key: value for key, value in self.pending.items() if key[1] != object_id}
         self.shown.pop(object_id, None)
         self.colors.pop(object_id, None)
+
+    def prepare(self, frame: Frame) -> None:
+        self.prepared.append(frame.index)
 
     def preview(self, frame: Frame) -> FrameResult:
         return self._result(frame, {i: self._answer(frame, i) for at, i in list(self.pending) if at == frame.index})
@@ -139,3 +156,13 @@ class ColorSession:
         phases = {i: Phase.TRACKING if mask.any() else Phase.ABSENT for i, mask in masks.items()}
         objects = {i: ObjectResult(phase, 0.9, 1.0, prompted=False) for i, phase in phases.items()}
         return FrameResult(frame.index, frame.name, masks, objects, {})
+
+
+def label_project(folder: Path) -> Path:
+    """A project in which an object is tracked from the first frame to the last."""
+    annotator = open_annotator(folder)
+    annotator.name_object(NameObject(label="hook"))
+    annotator.click(Click(frame=0, object=1, **center(0, "red")))
+    list(annotator.track(Track(frame=0)))
+    annotator.project.close()
+    return folder / "project"

@@ -30,7 +30,7 @@ from training.tiny import TINY_NANO
 HW = (48, 64)
 NUM_VIDEOS = 20
 LONG, CORRUPT = "case_03", "case_07"
-NUM_FRAMES, NUM_LONG_FRAMES = 4, 120
+NUM_FRAMES, NUM_LONG_FRAMES = 3, 100
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,26 +16,16 @@ from typer.testing import CliRunner, Result
 
 from helpers import moving_square_frames, samples_dir, write_video
 from label_browser import LabelPage, open_browser
-from label_miniatures import NUM_FRAMES, center, open_annotator, square
+from label_miniatures import NUM_FRAMES, label_project, open_annotator, square
 from surgvos.cli.main import app
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_videos import find_vos_videos
 from surgvos.io.masks import read_label_map
-from surgvos.server.label.commands import Click, Lock, NameObject, Track
+from surgvos.server.label.commands import Lock
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def label_project(folder: Path) -> Path:
-    """A project in which an object is tracked from the first frame to the last."""
-    annotator = open_annotator(folder)
-    annotator.name_object(NameObject(label="hook"))
-    annotator.click(Click(frame=0, object=1, **center(0, "red")))
-    list(annotator.track(Track(frame=0)))
-    annotator.project.close()
-    return folder / "project"
 
 
 # --- what becomes of a project -------------------------------------------------------------------------------------
@@ -84,7 +75,7 @@ def test_files_behind_a_kill_are_written_anew(tmp_path: Path) -> None:
         (["{frames}", "--host", "0.0.0.0"], "expected a token"),
         (["{frames}", "--token", "short"], "at least 16"),
         (["{frames}", "--project", "{frames}"], "expected a project or an empty folder"),
-        (["{frames}", "--overseer", "weights.pth"], "expected --label-space"),
+        (["{frames}", "--overseer", "weights.pth"], "expected a label space for"),
         (["{project}", "--export", "{tmp}/set"], "expected labelled frames"),
     ],
 )
@@ -115,6 +106,7 @@ def test_another_video_is_noticed(tmp_path: Path) -> None:
 def started(source: Path, project: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command in a process of its own, and the address of its page."""
     words = ["label", str(source), "--project", str(project), "--port", "0", "--no-browser", "--device", "cpu"]
+    words += ["--overseer", "surgvos-nano"]
     process = subprocess.Popen([sys.executable, "-m", "surgvos", *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -128,72 +120,110 @@ def started(source: Path, project: Path) -> Iterator[tuple[subprocess.Popen[str]
         process.stdout.close()
 
 
-def _label_and_kill(source: Path, project: Path, clicks: tuple[tuple[float, float], ...], num_tracked: int) -> None:
-    """Click, track, correct in the middle, lock, undo, reload, kill, come back: the page and the disk agree."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
     pytest.importorskip("fastapi", reason="the packages of a server are not installed: pip install 'surgvos[server]'")
+    with open_browser() as opened:
+        yield opened
+
+
+def _label_and_kill(
+    browser: Any, source: Path, project: Path, clicks: tuple[tuple[float, float], ...], num_tracked: int
+) -> None:
+    """Ask in every way, track, correct, lock, undo, reload, kill, come back, export: the page and the disk agree."""
     middle = num_tracked // 2
-    with open_browser() as browser:
-        with started(source, project) as (server, url):
-            page = LabelPage(browser, url)
-            page.add("tool")
-            for x, y in clicks:
-                page.click(x, y)
-            assert page.shown().any()
-            page.press("t")
-            page.wait(f"surgvosLabel.store.mask({num_tracked}, 1)")
-            page.press("Escape")
-            page.wait("!surgvosLabel.store.tracking")
-            page.go(num_tracked)
-            page.press("l")
-            page.wait(f"surgvosLabel.store.locked.has({num_tracked})")
-            locked = page.shown()
-            page.go(middle)
-            tracked = page.shown()
-            page.press("e")
-            page.page.uncheck("#again")
-            ys, xs = np.nonzero(tracked)
-            page.drag(
-                (float(np.median(xs)) - 10, float(np.median(ys))), (float(np.median(xs)) + 10, float(np.median(ys)))
-            )
-            corrected = page.shown()
-            assert 0 < corrected.astype(bool).sum() < tracked.astype(bool).sum()
-            page.press("Control+z")
-            page.settled()
-            np.testing.assert_array_equal(page.shown(), tracked)
-            page.press("Control+Shift+z")
-            page.settled()
-            page.page.reload()
-            page.wait("window.surgvosLabel?.store.video")
-            page.wait(f"surgvosLabel.place.frame === {middle}")
-            np.testing.assert_array_equal(page.shown(), corrected)
-            page.track()
-            page.go(middle)
-            np.testing.assert_array_equal(page.shown(), corrected)
-            page.go(middle + 1)
-            again = page.shown()
-            server.kill()
-            server.wait()
-        with started(source, project) as (server, url):
-            page = LabelPage(browser, url)
-            shown = {}
-            for frame, expected in ((middle, corrected), (middle + 1, again), (num_tracked, locked)):
-                page.go(frame)
-                shown[frame] = page.shown()
-                np.testing.assert_array_equal(shown[frame], expected)
-            assert page.errors == []
-            server.terminate()
-            server.wait()
+    with started(source, project) as (server, url):
+        page = LabelPage(browser, url)
+        page.add("tool")
+        for x, y in clicks:
+            page.click(x, y)
+        assert (page.shown() == 1).any()
+        _ask_in_other_ways(page)
+        page.press("t")
+        page.wait(f"surgvosLabel.store.mask({num_tracked}, 1)")
+        page.press("Escape")
+        page.wait("!surgvosLabel.store.tracking")
+        page.page.click("#objects li:first-child .state")
+        page.go(num_tracked)
+        page.press("l")
+        page.wait(f"surgvosLabel.store.locked.has({num_tracked})")
+        locked = page.shown()
+        page.go(middle)
+        tracked = page.shown()
+        page.press("e")
+        page.page.uncheck("#again")
+        ys, xs = np.nonzero(tracked == 1)
+        page.drag((float(np.median(xs)) - 10, float(np.median(ys))), (float(np.median(xs)) + 10, float(np.median(ys))))
+        corrected = page.shown()
+        assert 0 < (corrected == 1).sum() < (tracked == 1).sum()
+        page.press("Control+z")
+        page.settled()
+        np.testing.assert_array_equal(page.shown(), tracked)
+        page.press("Control+Shift+z")
+        page.settled()
+        page.page.reload()
+        page.wait("window.surgvosLabel?.store.video")
+        page.wait(f"surgvosLabel.place.frame === {middle}")
+        np.testing.assert_array_equal(page.shown(), corrected)
+        page.track()
+        page.go(middle)
+        np.testing.assert_array_equal(page.shown(), corrected)
+        page.go(middle + 1)
+        again = page.shown()
+        server.kill()
+        server.wait()
+    with started(source, project) as (server, url):
+        page = LabelPage(browser, url)
+        shown = {}
+        for frame, expected in ((middle, corrected), (middle + 1, again), (num_tracked, locked)):
+            page.go(frame)
+            shown[frame] = page.shown()
+            np.testing.assert_array_equal(shown[frame], expected)
+        assert page.errors == []
+        server.terminate()
+        server.wait()
     for frame, expected in shown.items():
         np.testing.assert_array_equal(read_label_map(project / "masks" / f"{frame:05d}.png"), expected)
+    exported = run("label", project, "--export", project.parent / "set")
+    assert exported.exit_code == 0, exported.output
+    annotations = project.parent / "set" / "Annotations" / source.stem
+    for frame, expected in shown.items():
+        np.testing.assert_array_equal(read_label_map(annotations / f"{frame:05d}.png"), expected)
 
 
-def test_from_a_click_to_masks_on_disk_through_a_kill(tmp_path: Path) -> None:
+def _ask_in_other_ways(page: LabelPage) -> None:
+    """Box, brush, eraser, phrase and suggestion, with the networks in the box; what the last two find is theirs."""
+    height, width = page.shown().shape
+    page.add("by box")
+    page.press("b")
+    page.drag((0.05 * width, 0.6 * height), (0.2 * width, 0.9 * height))
+    page.press("p")
+    page.drag((0.8 * width, 0.1 * height), (0.95 * width, 0.1 * height))
+    assert page.shown()[round(0.1 * height), round(0.9 * width)] == 2
+    page.press("e")
+    page.drag((0.9 * width, 0.1 * height), (0.95 * width, 0.1 * height))
+    assert page.shown()[round(0.1 * height), round(0.92 * width)] == 0
+    page.press("c")
+    for ask, edit in ((lambda: page.press("s"), "suggest"), (lambda: page.find("the instrument"), "phrase")):
+        before = page.shown()
+        page.page.evaluate("() => (document.getElementById('note').hidden = true)")
+        ask()
+        page.wait(f"surgvosLabel.store.undo.edit === {edit!r} || !document.getElementById('note').hidden")
+        page.settled()
+        if page.get("surgvosLabel.store.undo.edit") == edit:
+            assert not np.array_equal(page.shown(), before)
+            page.press("Control+z")
+            page.settled()
+        np.testing.assert_array_equal(page.shown(), before)
+
+
+def test_from_a_click_to_masks_on_disk_through_a_kill(browser: Any, tmp_path: Path) -> None:
     frames, masks = moving_square_frames(10, hw=(192, 256), side_px=60)
     source = write_video(tmp_path / "case.mp4", frames)
     ys, xs = np.nonzero(masks[0])
-    _label_and_kill(source, tmp_path / "project", ((float(xs.mean()), float(ys.mean())),), num_tracked=6)
+    _label_and_kill(browser, source, tmp_path / "project", ((float(xs.mean()), float(ys.mean())),), num_tracked=6)
 
 
-def test_the_same_on_a_real_clip(tmp_path: Path) -> None:
+def test_the_same_on_a_real_clip(browser: Any, tmp_path: Path) -> None:
     source = samples_dir() / "clips" / "laparoscopy_720p25.mp4"
-    _label_and_kill(source, tmp_path / "project", ((640.0, 300.0), (700.0, 320.0)), num_tracked=4)
+    _label_and_kill(browser, source, tmp_path / "project", ((640.0, 300.0), (700.0, 320.0)), num_tracked=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from helpers import moving_square_frames, write_video
 from surgvos.cli.main import app, load_command
+from surgvos.cli.segment_options import ModelOptions
+from surgvos.cli.sessions import load_sessions
 from surgvos.io.results import read_frame_log
 from surgvos.io.video import open_video
 
@@ -50,6 +53,16 @@ def test_soaking_says_how_it_held(case: Path, tmp_path: Path) -> None:
     num_settled = status["num_segmented"] + status["num_dropped"]
     assert 0 <= status["num_received"] - num_settled <= 3  # one waits, one is being segmented, one has just come
     assert np.isfinite([status["latency"][name] for name in ("p50_ms", "p95_ms", "p99_ms")]).all()
+
+
+def test_collecting_garbage_does_not_hold_the_picture() -> None:
+    """A full collection looks at all objects while everything waits: once in some minutes, a gap of four pictures."""
+    num_before = len(gc.get_objects())
+    try:
+        load_sessions(ModelOptions())
+        assert len(gc.get_objects()) < num_before / 4
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize(

@@ -199,4 +199,4 @@ def test_the_commands_go_there_and_back(prepared: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (tmp_path / "frames/v6__00025_0000.png").exists()
     assert nnunet(*words).exit_code == 2
-    assert "expected a size such as 640x512" in nnunet("frames", folder, "--out", tmp_path, "--size", "12").output
+    assert "expected a size such as 1280x720" in nnunet("frames", folder, "--out", tmp_path, "--size", "12").output

@@ -22,7 +22,7 @@ def test_examples_are_true(module: object) -> None:
     assert not found.failed
 
 
-@given(st.lists(st.floats(1e-3, 100.0), min_size=1, max_size=200), st.integers(1, 100))
+@given(st.lists(st.floats(1e-3, 100.0), min_size=1, max_size=60), st.integers(1, 100))
 def test_percentiles_are_those_of_all_durations(durations_s: list[float], percent: int) -> None:
     counted = Percentiles()
     for duration_s in durations_s:
@@ -46,9 +46,20 @@ def test_a_steady_rate_is_steady() -> None:
     rate = Rate()
     for number in range(251):
         rate.add(100 + number / 25)
-    assert (rate.lowest_hz, rate.newest_hz) == (25, 25)
+    assert rate.lowest_hz in (24, 25)  # a second is as long as 25 gaps, but for rounding
     assert rate.mean_hz == pytest.approx(25)
-    assert rate.longest_gap_s == pytest.approx(0.04)
+    assert rate.gaps.max_s == pytest.approx(0.04)
+
+
+@given(st.lists(st.floats(0.001, 0.6), min_size=2, max_size=60))
+def test_the_lowest_rate_is_that_of_any_second(gaps_s: list[float]) -> None:
+    moments = np.cumsum(gaps_s)
+    rate = Rate()
+    for now_s in moments:
+        rate.add(float(now_s))
+    seconds = [first for first in moments if moments[-1] - first > 1]
+    fewest = min((sum(0 < now_s - first <= 1 for now_s in moments) for first in seconds), default=None)
+    assert rate.lowest_hz == fewest
 
 
 def test_a_gap_is_seen_and_an_interruption_is_none() -> None:
@@ -58,9 +69,10 @@ def test_a_gap_is_seen_and_an_interruption_is_none() -> None:
         if number == 101:
             interruption.interrupt()
         interruption.add(number / 25 + (3 if number > 100 else 0))
-    assert (gap.lowest_hz, interruption.lowest_hz) == (0, 25)
-    assert gap.longest_gap_s == pytest.approx(3.04)
-    assert interruption.longest_gap_s == pytest.approx(0.04)
+    assert gap.lowest_hz == 0
+    assert interruption.lowest_hz in (24, 25)
+    assert gap.gaps.max_s == pytest.approx(3.04)
+    assert interruption.gaps.max_s == pytest.approx(0.04)
     assert interruption.mean_hz == pytest.approx(25)
     assert interruption.num == 200
 

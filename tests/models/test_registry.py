@@ -11,7 +11,7 @@ import torch
 from models.test_checkpoints import TOY
 from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.checkpoints import save_model
-from surgvos.models.devices import resolve_device, resolve_dtype
+from surgvos.models.devices import resolve_device, resolve_dtype, spare_a_core
 from surgvos.models.registry import load_model, model_names
 from surgvos.models.sam2 import Sam2Model
 from surgvos.models.zoo import ZOO
@@ -107,3 +107,25 @@ def test_precision_names() -> None:
     assert resolve_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
     with pytest.raises(ConfigError, match="auto, fp32, bf16, fp16, got 'int8'"):
         resolve_dtype("int8", cpu)
+
+
+@pytest.mark.parametrize(
+    ("num_cores", "device", "said", "expected"),
+    [
+        (8, "cpu", None, [7]),
+        (1, "cpu", None, [1]),
+        (8, "cpu", "4", []),
+        (8, "meta", None, []),
+    ],
+)
+def test_a_core_is_left_to_others(
+    monkeypatch: pytest.MonkeyPatch, num_cores: int, device: str, said: str | None, expected: list[int]
+) -> None:
+    num_threads: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_cores)
+    monkeypatch.setattr(torch, "set_num_threads", num_threads.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    spare_a_core(torch.device(device))
+    assert num_threads == expected

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from overseer.films import HW, FakeDetector, Film, always, assert_equal
-from surgvos.core import Frame, MaskPrompt
+from surgvos.core import Frame, FrameResult, MaskPrompt
 from surgvos.errors import ConfigError, InputError
 from surgvos.io.masks import read_label_map
-from surgvos.overseer.corrections import AnyOverseer
+from surgvos.overseer.corrections import AnyOverseer, Correction, Reprompt
 from surgvos.overseer.detection import Detection
 from surgvos.overseer.oversee import OverseenSession
-from surgvos.overseer.sasvi import Sasvi
+from surgvos.overseer.sasvi import Sasvi, SasviState
 from surgvos.tracking.run import RunSettings, segment_video
 from surgvos.tracking.session import Session
 from tracking.fake_model import ColorModel
@@ -37,6 +37,14 @@ def test_every_class_is_answered_by_its_id(overseer: AnyOverseer) -> None:
         assert result.objects.keys() == result.logits.keys() == result.masks.keys()
 
 
+@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize("overseer", [Sasvi(), Sasvi.published()], ids=["default", "published"])
+def test_a_video_shorter_than_the_look_ahead_is_answered(overseer: AnyOverseer, num_frames: int) -> None:
+    film = Film(num_frames, always(0, 3))
+    for result, truth in zip(oversee(FakeDetector(film), overseer).follow(film), film.truths, strict=True):
+        assert_equal(result, truth)
+
+
 def test_classes_are_answered_while_they_are_there_and_misses_are_bridged() -> None:
     film = Film(70, lambda index: (0, 3) if 12 <= index < 45 else (0,))
     detector = FakeDetector(film, missed=lambda index, i: index % 7 == 3 or (i == 0 and 25 <= index < 30))
@@ -44,6 +52,26 @@ def test_classes_are_answered_while_they_are_there_and_misses_are_bridged() -> N
     assert [3 in result.masks for result in results] == [12 <= index < 45 for index in range(70)]
     for result in results:
         assert_equal(result, film.truths[result.frame_index])
+
+
+class ShowsAgain(Sasvi):
+    """Class 3 is shown again in frame 10, whatever the tracker says."""
+
+    def review(
+        self, result: FrameResult, window: Sequence[Detection], state: SasviState | None
+    ) -> tuple[tuple[Correction, ...], SasviState]:
+        corrections, state = super().review(result, window, state)
+        if result.frame_index == 10:
+            corrections = (*corrections, Reprompt(3, MaskPrompt(window[0].mask(3))))
+        return corrections, state
+
+
+def test_what_is_shown_again_is_forgotten_and_nothing_else() -> None:
+    film = Film(14, always(0, 3))
+    session = oversee(FakeDetector(film), ShowsAgain())
+    for result in session.follow(film):
+        assert_equal(result, film.truths[result.frame_index])
+    assert {i: min(tracked.bank.prompted) for i, tracked in session.objects.items()} == {0: 0, 3: 10}
 
 
 def test_every_frame_is_read_once_detected_once_and_encoded_once() -> None:

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from label_miniatures import HW, NUM_FRAMES, SPACE, center, open_annotator, square
+from label_miniatures import HW, NUM_FRAMES, SPACE, SquareDetector, center, open_annotator, square
 from surgvos.core.results import Phase
 from surgvos.errors import InputError
-from surgvos.overseer.detection import Detection
 from surgvos.server.label.annotator import Annotator
 from surgvos.server.label.commands import (
     Absent,
-    Box,
-    Click,
     Lock,
     NameObject,
     Phrase,
@@ -27,6 +24,7 @@ from surgvos.server.label.commands import (
     Track,
 )
 from surgvos.server.label.labels import Origin
+from surgvos.server.pointing import Box, Click
 
 LAST = NUM_FRAMES - 1
 
@@ -66,6 +64,17 @@ def test_a_click_makes_a_mask(annotator: Annotator) -> None:
     made = annotator.project.labels.masks[3][1]
     assert made.origin is Origin.CLICK
     assert made.points == ((*center(3, "red").values(), 1),)
+
+
+def test_a_look_makes_no_edit_and_changes_no_answer(annotator: Annotator) -> None:
+    annotator.look(3)
+    assert annotator.project.labels.masks == {}
+    assert [step.edit for step in annotator.project.steps] == ["add object"] * 2
+    click(annotator, 3, 1, "red")
+    annotator.look(5)  # and back: the mask that is shown is gone on from
+    annotator.look(3)
+    click(annotator, 3, 1, "green")
+    np.testing.assert_array_equal(mask(annotator, 3, 1), square(3, "red") | square(3, "green"))
 
 
 def test_clicks_add_up_and_go_on_after_an_undo(annotator: Annotator) -> None:
@@ -259,18 +268,8 @@ def test_tracking_that_is_stopped_keeps_what_it_has_and_is_taken_back_as_one(ann
 # --- the overseer --------------------------------------------------------------------------------------------------
 
 
-class Sees:
-    """A detector that sees both squares, and knows what they are."""
-
-    label_space = SPACE
-
-    def detect(self, frames: Any) -> list[Detection]:
-        masks = [np.stack([square(f.index, "red"), square(f.index, "green")]) for f in frames]
-        return [Detection.from_masks(pair, [1, 2], [0.9, 0.7]) for pair in masks]
-
-
 def test_suggestions_become_objects_of_their_class_and_leave_the_rest_alone(tmp_path: Path) -> None:
-    annotator = open_annotator(tmp_path, detector=Sees())
+    annotator = open_annotator(tmp_path, detector=SquareDetector())
     assert annotator.abilities == ("suggest",)
     annotator.name_object(NameObject(label="grasper"))
     annotator.stroke(Stroke(frame=0, object=1, points_xy=((50.0, 35.0),), radius_px=2))

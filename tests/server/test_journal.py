@@ -1,9 +1,11 @@
-"""Every edit is on disk before it counts, can be taken back, and survives a kill."""
+"""Every edit is written before it counts, can be taken back, and survives a kill."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgvos.core.results import Phase
-from surgvos.errors import InputError
+from surgvos.errors import InputError, SurgvosError
 from surgvos.server.label import journal as journal_module
 from surgvos.server.label.journal import Journal
 from surgvos.server.label.labels import (
@@ -178,18 +180,42 @@ def test_a_long_history_becomes_short_and_says_the_same(tmp_path: Path, monkeypa
     again.close()
 
 
-def test_nothing_changes_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "journal.jsonl", HW)
+@contextmanager
+def no_space_beyond(num_bytes: int) -> Iterator[None]:
+    """Let the system take no file beyond a size."""
+    resource = pytest.importorskip("resource", reason="this system has no limits to set")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_nothing_changes_when_the_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, HW)
     journal.do("lock", 1, [SetLock(1, True)])
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(journal_module.os, "fsync", full)
-    with pytest.raises(Exception, match="No space left"):
-        journal.do("lock", 2, [SetLock(2, True)])
-    monkeypatch.undo()
+    for _ in range(2):
+        with no_space_beyond(path.stat().st_size + 10), pytest.raises(SurgvosError, match="No space left"):
+            journal.do("lock", 2, [SetLock(2, True)])
     assert journal.labels.locked == {1}
     journal.do("lock", 3, [SetLock(3, True)])
     journal.close()
-    assert Journal(tmp_path / "journal.jsonl", HW).labels.locked == {1, 3}
+    assert Journal(path, HW).labels.locked == {1, 3}
+
+
+def test_a_disk_that_fails_is_told_until_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", HW)
+    journal.do("lock", 1, [SetLock(1, True)])
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journal_module.os, "fsync", fail)
+    for _ in range(2):
+        with pytest.raises(SurgvosError, match="Input/output"):
+            journal.sync()
+    monkeypatch.undo()
+    journal.sync()
+    monkeypatch.setattr(journal_module.os, "fsync", fail)
+    journal.sync()  # nothing is left to wait for
+    journal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -101,6 +102,26 @@ def test_what_a_page_is_told_is_what_is_on_disk(serve_labels: ServeLabels) -> No
         np.testing.assert_array_equal(shown, square(frame, "red"))
 
 
+def test_a_mask_is_shown_before_the_disk_has_it_and_saved_is_said_after(
+    serve_labels: ServeLabels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from surgvos.server.label import journal
+
+    on_disk = threading.Event()
+    server = serve_labels()
+    with open_page(server) as page:
+        page.ask("name_object", name="red")
+        monkeypatch.setattr(journal.os, "fsync", lambda _: on_disk.wait(60))
+        page._socket.send(json.dumps({"id": 8, "do": {"kind": "click", "frame": 0, "object": 1, **center(0, "red")}}))
+        assert page.wait_for("click")["changes"][0][:3] == ["mask", 0, 1]
+        written = (server.project.folder / "journal.jsonl").read_text()
+        assert '"edit":"click"' in written  # a killed server has it
+        with pytest.raises(TimeoutError):
+            page._socket.recv(timeout=0.2)
+        on_disk.set()
+        assert page.answer()["id"] == 8
+
+
 def test_a_page_comes_back_to_where_it_was(serve_labels: ServeLabels) -> None:
     server = serve_labels()
     with open_page(server) as page:
@@ -149,12 +170,11 @@ def test_a_doubtful_frame_is_found(serve_labels: ServeLabels) -> None:
         assert page.ask("find_doubt", frame=0)["found"] is None
 
 
-def test_pictures_are_those_of_the_frames(serve_labels: ServeLabels) -> None:
+def test_pictures_are_those_of_the_frames(untouched: Any) -> None:
     import cv2
 
-    server = serve_labels()
     for path, height in (("/frames/3.jpg", 48), ("/thumbnails/3.jpg", 54)):
-        status, content = get(server, path)
+        status, content = get(untouched, path)
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         assert status == 200
         assert image.shape[0] == height
@@ -185,27 +205,26 @@ def test_pictures_are_those_of_the_frames(serve_labels: ServeLabels) -> None:
         "/openapi.json",
     ],
 )
-def test_no_path_leads_elsewhere(serve_labels: ServeLabels, path: str) -> None:
-    status, content = get(serve_labels(), path)
+def test_no_path_leads_elsewhere(untouched: Any, path: str) -> None:
+    status, content = get(untouched, path)
     assert status in (404, 422)
     assert len(content) < 500
     assert b"import" not in content
     assert b"root:" not in content
 
 
-def test_other_sites_and_names_are_refused(serve_labels: ServeLabels) -> None:
+def test_other_sites_and_names_are_refused(untouched: Any) -> None:
     from websockets.exceptions import InvalidStatus
 
-    server = serve_labels()
-    assert get(server, "/", Origin="http://evil.example")[0] == 403
-    assert get(server, "/frames/0.jpg", Sec_Fetch_Site="cross-site")[0] == 403
-    with socket.create_connection(("127.0.0.1", server.access.port)) as connection:
+    assert get(untouched, "/", Origin="http://evil.example")[0] == 403
+    assert get(untouched, "/frames/0.jpg", Sec_Fetch_Site="cross-site")[0] == 403
+    with socket.create_connection(("127.0.0.1", untouched.access.port)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         assert b" 403 " in connection.recv(4096)
     for origin in ("http://evil.example", "null", "http://localhost:1"):
-        with pytest.raises(InvalidStatus), open_page(server, origin=origin):
+        with pytest.raises(InvalidStatus), open_page(untouched, origin=origin):
             pass
-    assert get(server, "/")[0] == 200
+    assert get(untouched, "/")[0] == 200
 
 
 def test_a_token_is_asked_for(serve_labels: ServeLabels) -> None:
@@ -255,25 +274,25 @@ def test_malformed_messages_are_refused_one_by_one(serve_labels: ServeLabels) ->
         with_red(page)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"kind": "click", "frame": 10**9, "object": 1, "x": 1, "y": 1},
-        {"kind": "click", "frame": -1, "object": 1, "x": 1, "y": 1},
-        {"kind": "click", "frame": 0, "object": 2**70, "x": 1, "y": 1},
-        {"kind": "click", "frame": 0, "object": 1, "x": -5, "y": 99999},
-        {"kind": "box", "frame": 0, "object": 1, "box_xyxy": [9, 9, 1, 1]},
-        {"kind": "track", "frame": 0, "objects": [77]},
-        {"kind": "lock", "frame": 500, "is_locked": True},
-        {"kind": "remove_object", "object": 12},
-        {"kind": "name_object", "object": 12, "name": "x"},
-    ],
-)
-def test_wild_requests_change_nothing(serve_labels: ServeLabels, fields: dict[str, Any]) -> None:
+WILD = [
+    {"kind": "click", "frame": 10**9, "object": 1, "x": 1, "y": 1},
+    {"kind": "click", "frame": -1, "object": 1, "x": 1, "y": 1},
+    {"kind": "click", "frame": 0, "object": 2**70, "x": 1, "y": 1},
+    {"kind": "click", "frame": 0, "object": 1, "x": -5, "y": 99999},
+    {"kind": "box", "frame": 0, "object": 1, "box_xyxy": [9, 9, 1, 1]},
+    {"kind": "track", "frame": 0, "objects": [77]},
+    {"kind": "lock", "frame": 500, "is_locked": True},
+    {"kind": "remove_object", "object": 12},
+    {"kind": "name_object", "object": 12, "name": "x"},
+]
+
+
+def test_wild_requests_change_nothing(serve_labels: ServeLabels) -> None:
     server = serve_labels()
     with open_page(server) as page:
         page.ask("name_object", name="red")
-        assert page.ask(**fields)["kind"] == "refused"
+        for fields in WILD:
+            assert page.ask(**fields)["kind"] == "refused", fields
         assert len(server.project.steps) == 1
         assert page.ask("look", frame=10**12)["kind"] == "done"
         assert server.project.place.frame == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from label_browser import LabelPage, open_browser
-from label_miniatures import NUM_FRAMES, center, square
+from label_miniatures import NUM_FRAMES, SquareDetector, center, square
 from surgvos.io.masks import read_label_map
 
 ServeLabels = Callable[..., Any]
@@ -115,6 +115,41 @@ def test_brush_box_eraser_and_exclude(browser: Any, serve_labels: ServeLabels) -
     assert page.errors == []
 
 
+def test_phrase_and_suggest(browser: Any, serve_labels: ServeLabels) -> None:
+    server = serve_labels(detector=SquareDetector(), reads=True)
+    page = LabelPage(browser, server.url)
+    page.add("thing")
+    page.find("green")
+    page.wait("surgvosLabel.store.undo?.edit === 'phrase'")
+    np.testing.assert_array_equal(page.shown(), square(0, "green"))
+    page.find("purple")
+    page.wait("document.getElementById('note').textContent.includes('got nothing')")
+    np.testing.assert_array_equal(page.shown(), square(0, "green"))
+    page.go(1)
+    page.press("s")
+    page.wait("surgvosLabel.store.undo?.edit === 'suggest'")
+    suggested = page.shown()
+    np.testing.assert_array_equal(suggested, np.where(square(1, "red"), 2, np.where(square(1, "green"), 3, 0)))
+    assert page.get("[...surgvosLabel.store.objects.values()].map((each) => each.label)") == [None, "grasper", "hook"]
+    page.press("s")
+    page.wait("document.getElementById('note').textContent.includes('something new')")
+    page.press("Control+z", "Control+z")
+    page.settled()
+    page.press("Control+Shift+z", "Control+Shift+z")
+    page.settled()
+    page.go(1)
+    np.testing.assert_array_equal(page.shown(), suggested)
+    server.stop()
+    np.testing.assert_array_equal(read_label_map(server.project.folder / "masks" / "00001.png"), suggested)
+    assert page.errors == []
+
+
+def test_what_cannot_be_asked_for_is_not_offered(browser: Any, serve_labels: ServeLabels) -> None:
+    page = LabelPage(browser, serve_labels().url)
+    assert page.page.is_hidden("#phrase")
+    assert page.page.is_hidden("#suggest")
+
+
 def test_everything_by_keys(browser: Any, serve_labels: ServeLabels) -> None:
     page = LabelPage(browser, serve_labels().url)
     page.press("n")
@@ -158,7 +193,7 @@ def test_a_closed_tab_and_a_second_one(browser: Any, serve_labels: ServeLabels) 
     other.press("Control+z")
     one.wait("surgvosLabel.store.mask(0, 1) === null")
     one.go(4)
-    one.wait("surgvosLabel.connection.waiting.size === 0 && surgvosLabel.place.isTold")
+    one.wait("surgvosLabel.place.told === 4")
     one.page.close()
     again = LabelPage(browser, server.url)
     assert again.frame == 4

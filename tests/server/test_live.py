@@ -245,10 +245,10 @@ def test_a_click_is_answered_with_the_frame_that_it_went_to(client: TestClient, 
 @pytest.mark.parametrize(
     ("wish", "reason"),
     [
-        ({"kind": "click", "frame": 0, "object": 1, "x": 1e9, "y": 1}, "inside the 60x24 image"),
+        ({"kind": "click", "frame": 0, "object": 1, "x": 9e5, "y": 1}, "inside the 60x24 image"),
         ({"kind": "click", "frame": 0, "object": 70000, "x": 1, "y": 1}, "object id"),
         ({"kind": "box", "frame": 0, "object": 1, "box_xyxy": [5, 5, 1, 1]}, "x0 < x1"),
-        ({"kind": "phrase", "object": 1, "text": "  "}, "empty"),
+        ({"kind": "phrase", "object": 1, "text": "  "}, "printable"),
         ({"kind": "remove", "object": 9}, "one of the objects"),
         ("{" * 100, "JSON"),
         ("x" * 100_000, "message of up to"),

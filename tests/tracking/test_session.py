@@ -262,3 +262,16 @@ def test_a_stream_cannot_run_backward(session: Session) -> None:
     session.add_prompt(3, 1, MaskPrompt(red_mask(3)))
     with pytest.raises(InputError, match="got a stream"):
         list(session.propagate(iter(Movie()), direction="backward"))  # type: ignore[arg-type]
+
+
+def test_a_frame_that_was_prepared_is_seen_once_and_answered_alike() -> None:
+    model, frame = ColorModel(), picture(0)
+    prepared, unprepared = Session(model), Session(ColorModel())
+    prepared.prepare(frame)
+    assert model.num_encoded == 1
+    for session in (prepared, unprepared):
+        session.add_prompt(0, 1, PointPrompt((1, 5)))
+    np.testing.assert_array_equal(prepared.preview(frame).masks[1], unprepared.preview(frame).masks[1])
+    assert model.num_encoded == 1
+    with pytest.raises(InputError, match="new session"):
+        prepared.prepare(Frame(1, "00001", np.zeros((5, 5, 3), np.uint8)))

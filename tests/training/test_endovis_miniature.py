@@ -46,14 +46,14 @@ def miniature(root: Path) -> TrainConfig:
         model=TOY,
         init_from=None,
         data=replace(recipe.data, root=str(root / "train")),
-        validation=Validation(data=VosFolderConfig(root=str(root / "valid")), batch=SHAPE, num_batches=2, every=15),
-        stages=(Stage(steps=30, batch=SHAPE),),
+        validation=Validation(data=VosFolderConfig(root=str(root / "valid")), batch=SHAPE, num_batches=2, every=10),
+        stages=(Stage(steps=20, batch=SHAPE),),
         task=replace(recipe.task, prompts=PromptSettings(num_corrections=1)),
         optimiser=replace(recipe.optimiser, learning_rate=3e-3, image_encoder_rate=3e-3, max_grad_norm=1.0),
         recompute=("image_encoder.trunk.blocks", "memory_attention"),
         num_workers=0,
-        checkpoint_every=30,
-        log_every=15,
+        checkpoint_every=20,
+        log_every=10,
     )
 
 

@@ -110,7 +110,7 @@ def sam2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phase_a(root: Path, sam2: Path) -> TrainConfig:
     name = "resurgsam2_endovis17_phase_a"
     frozen = RECIPES[name]().stages[0].freeze
-    return miniature(name, root, sam2, (Stage(steps=3, batch=LOOKING, freeze=frozen), Stage(steps=9, batch=LOOKING)))
+    return miniature(name, root, sam2, (Stage(steps=3, batch=LOOKING, freeze=frozen), Stage(steps=6, batch=LOOKING)))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_at_first_what_sam_2_knew_stays_as_it_was(phase_a: TrainConfig, sam2: Pa
 
 
 def test_following_is_learned_from_there(root: Path, weights_a: Path, tmp_path: Path) -> None:
-    stages = (Stage(steps=10, batch=FOLLOWING, other_batches=(LOOKING,)),)
+    stages = (Stage(steps=7, batch=FOLLOWING, other_batches=(LOOKING,)),)
     config = miniature("resurgsam2_endovis17_phase_b", root, weights_a, stages)
     weights = train(config, tmp_path, device="cpu").weights
     assert weights is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from surgvos.config.load import to_plain
 from surgvos.training.checkpoint import CheckpointFolder
 from surgvos.training.optim import set_learning_rate
 from surgvos.training.trainer import Trainer
@@ -19,23 +21,16 @@ from training.tiny import tiny_run
 
 NUM_PROCESSES, NUM_STEPS = 2, 4
 
-PROGRAM = """
-import sys
-from surgvos.training.trainer import train
-from training.tiny import tiny_run
-train(tiny_run(steps=int(sys.argv[1])), sys.argv[2], device="cpu")
-"""
-
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_both_batches(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    recipe, out = tmp_path / "recipe.json", tmp_path / "two"
+    recipe.write_text(json.dumps(to_plain(tiny_run(steps=NUM_STEPS))))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={NUM_PROCESSES}"]
-    tests = str(Path(__file__).parents[1])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([tests, *sys.path[1:]])}
-    subprocess.run([*launch, str(program), str(NUM_STEPS), str(tmp_path / "two")], env=environment, check=True)
-    together = load_file(tmp_path / "two/model.safetensors")
+    words = [*launch, "-m", "surgvos", "train", str(recipe), "--out", str(out), "--device", "cpu"]
+    said = subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, check=True)
+    assert said.stdout.decode().split() == [str(out / "model.safetensors")]  # once, not by each process
+    together = load_file(out / "model.safetensors")
     expected = learn_from_both_batches(tmp_path / "one")
     assert together.keys() == expected.keys()
     for name, value in expected.items():

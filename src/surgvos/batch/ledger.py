@@ -22,6 +22,7 @@ from surgvos.batch.job import VideoTask
 from surgvos.batch.segmented import Segmented
 from surgvos.errors import InputError
 from surgvos.io.files import cannot_write
+from surgvos.io.locks import try_lock
 from surgvos.tracking.run import RUN, RunSummary
 
 LEDGER = "ledger.jsonl"
@@ -43,7 +44,7 @@ class Ledger:
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab+", buffering=0)
-            if not _lock(self._file.fileno()):
+            if not try_lock(self._file):
                 self._file.close()
                 raise InputError(
                     f"expected a folder in which nobody else is at work, got {str(out)!r}; try waiting for the other "
@@ -144,16 +145,3 @@ def _is_done(record: Path) -> bool:
         return bool(json.loads(record.read_text(encoding="utf-8"))["status"] == "done")
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the lock of an open file, which ends with the process at the latest; False where another has it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock: there, nobody is kept out
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -162,7 +162,9 @@ def _connect(address: str) -> Any:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        token = "; where the cluster wants a token, try RAY_AUTH_MODE=token" if "://" in address else ""
         raise InputError(
-            f"expected the address of a Ray cluster, auto or local, got {address!r} ({str(error).splitlines()[0]})"
+            f"expected the address of a Ray cluster, auto or local, got {address!r} "
+            f"({str(error).splitlines()[0]}){token}"
         ) from error
     return ray

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgvos.cli.sizes import parse_size
 from surgvos.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,20 +62,21 @@ def benchmark(
     if threads is not None:
         torch.set_num_threads(threads)
     network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size, backend=backend)
+    image_hw = None if video is None else parse_size(video)
     with progress_bar("frames") as progress:
         timing = measure(
             network,
             num_objects=objects,
             num_frames=frames,
             memory=memory,
-            image_hw=None if video is None else _parse_size(video),
+            image_hw=image_hw,
             make_peer=(lambda: _peer(network, peer_dtype)) if versus else None,
             progress=progress,
         )
     setting = {
         "model": model,
         "random_weights": random_weights,
-        "input_hw": network.input_hw((720, 1280)) if video is None else network.input_hw(_parse_size(video)),
+        "input_hw": network.input_hw(image_hw or (720, 1280)),
         "objects": objects,
         "frames": frames,
         "memory": memory,
@@ -114,13 +116,6 @@ def _peer(model: Any, dtype: str) -> TransformersPeer:
     if not isinstance(model, Sam2Model):
         raise ConfigError(f"expected a SAM 2 model to compare with {_PEER}, got a {type(model).__name__}")
     return TransformersPeer(model, resolve_dtype(dtype, torch.device("cpu")))
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    width, separator, height = text.partition("x")
-    if not (separator and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ConfigError(f"expected a size such as 1280x720, got {text!r}")
-    return int(height), int(width)
 
 
 def _show(setting: dict[str, Any], timing: Timing) -> None:

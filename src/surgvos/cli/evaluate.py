@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from surgvos.cli.class_arguments import parse_classes, parse_folds
+from surgvos.cli.option_groups import with_option_groups
 from surgvos.cli.progress import progress_bar
 from surgvos.cli.score_files import Publication, show_warnings
 from surgvos.errors import ConfigError, InputError
@@ -29,10 +31,88 @@ _OPTIONS = {
     "classes": {"classes", "object_classes", "true_object_classes", "ignore", "folds", "absent"},
     "temporal": {"plain", "classes", "object_classes", "frames", "flow", "flow_weights"},
 }
-"""Kind of protocol -> the options that mean something to it; the others are refused."""
+"""Kind of protocol -> the options of `ScoringOptions` that mean something to it; the others are refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """What is scored, and how, beyond the protocol."""
+
+    plain: Annotated[
+        str | None,
+        typer.Option(help=f"Rules to take as the plain definition has them: all, or such as {rules_of(PLAIN)[2]}"),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(help="How many, a label space such as endovis18-types, or a YAML file of your own [endovis: 7]"),
+    ] = None
+    object_classes: Annotated[
+        Path | None,
+        typer.Option(help='JSON, {"1": "grasper"} or {"VIDEO": {"1": "grasper"}}: the class of predicted objects'),
+    ] = None
+    true_object_classes: Annotated[
+        Path | None, typer.Option(help="The same for a ground truth of objects, where classes are scored")
+    ] = None
+    folds: Annotated[
+        str | None, typer.Option(help='Also the mean over folds: a data set, or JSON such as {"0": ["seq_1"]}')
+    ] = None
+    absent: Annotated[
+        str | None, typer.Option(help="Of semantic: a class in neither map of a frame is left out [skip], or perfect")
+    ] = None
+    frames: Annotated[Path | None, typer.Option(help="The videos, for scores that follow the motion")] = None
+    flow: Annotated[str | None, typer.Option(help="How motion is found: dis, or raft")] = None
+    flow_weights: Annotated[Path | None, typer.Option(help="State dict of torchvision's raft_small")] = None
+    threshold: Annotated[
+        int | None,
+        typer.Option(min=0, max=254, help="Grey above it is object 1 of the ground truth [video file: 127]"),
+    ] = None
+    objects: Annotated[str | None, typer.Option(help="Score only these object ids, such as 1,3")] = None
+    ignore: Annotated[
+        int | None, typer.Option(min=1, help="Ground truth pixels with this id are not scored, such as 255")
+    ] = None
+    referring: Annotated[
+        bool, typer.Option("--referring", help="Also how objects were found by phrases, from each run's frames.jsonl")
+    ] = False
+    groups: Annotated[
+        str | None, typer.Option(help="With --referring: means by groups of object ids, those of ref-endovis18")
+    ] = None
+
+    def given_for(self, protocol: str) -> dict[str, Any]:
+        """What was asked for, all of which must mean something to the protocol.
+
+        Raises:
+            InputError: Something does not.
+        """
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in given.items() if value is not None and value is not False}
+        if unknown := sorted(given.keys() - _OPTIONS[_kind_of(protocol)]):
+            raise InputError(f"expected no --{unknown[0].replace('_', '-')} with protocol {protocol}; try without it")
+        return given
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalOptions:
+    """How sure means are."""
+
+    bootstrap: Annotated[
+        int | None, typer.Option(min=1, help="Give means 95 % intervals from this many draws, such as 1000")
+    ] = None
+    unit: Annotated[
+        Unit | None, typer.Option(help="What is drawn for intervals [objects; for other protocols videos]")
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws")] = 0
+
+    def settings(self, protocol: str) -> Bootstrap | None:
+        """How intervals are drawn; None where none are asked for."""
+        if self.bootstrap is None:
+            return None
+        usual = Unit.OBJECTS if _kind_of(protocol) == "objects" else Unit.VIDEOS
+        return Bootstrap(num_samples=self.bootstrap, unit=self.unit or usual, seed=self.seed)
+
+
+@with_option_groups
 def evaluate(
+    *,
     predictions: Annotated[
         Path,
         typer.Argument(
@@ -50,56 +130,9 @@ def evaluate(
             f"steadiness by {', '.join(TEMPORAL_PROTOCOLS)}"
         ),
     ] = "davis",
-    plain: Annotated[
-        str | None,
-        typer.Option(help=f"Rules to take as the plain definition has them: all, or such as {rules_of(PLAIN)[2]}"),
-    ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here, in percent")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows of the table here")] = None,
-    latex_file: Annotated[
-        Path | None, typer.Option("--latex", help="Write the rows here, for the inside of a tabular")
-    ] = None,
-    bootstrap: Annotated[
-        int | None, typer.Option(min=1, help="Give means 95 % intervals from this many draws, such as 1000")
-    ] = None,
-    unit: Annotated[
-        Unit | None, typer.Option(help="What is drawn for intervals [objects; for other protocols videos]")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws")] = 0,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="How many, a label space such as endovis18-types, or a YAML file of your own [endovis: 7]"),
-    ] = None,
-    object_classes: Annotated[
-        Path | None,
-        typer.Option(help='JSON, {"1": "grasper"} or {"VIDEO": {"1": "grasper"}}: the class of predicted objects'),
-    ] = None,
-    true_object_classes: Annotated[
-        Path | None, typer.Option(help="The same for a ground truth of objects, where classes are scored")
-    ] = None,
-    folds: Annotated[
-        str | None, typer.Option(help='Also the mean over folds: a data set, or JSON such as {"0": ["seq_1"]}')
-    ] = None,
-    absent: Annotated[
-        str | None, typer.Option(help="Of semantic: a class in neither map of a frame is left out [skip], or perfect")
-    ] = None,
-    frames: Annotated[Path | None, typer.Option(help="The videos, for scores that follow the motion")] = None,
-    flow: Annotated[str | None, typer.Option(help="How motion is found: dis, or raft")] = None,
-    flow_weights: Annotated[Path | None, typer.Option(help="State dict of torchvision's raft_small")] = None,
-    threshold: Annotated[
-        int | None,
-        typer.Option(min=0, max=254, help="Grey above it is object 1 of the ground truth [video file: 127]"),
-    ] = None,
-    objects: Annotated[str | None, typer.Option(help="Score only these object ids, such as 1,3")] = None,
-    ignore: Annotated[
-        int | None, typer.Option(min=1, help="Ground truth pixels with this id are not scored, such as 255")
-    ] = None,
-    referring: Annotated[
-        bool, typer.Option("--referring", help="Also how objects were found by phrases, from each run's frames.jsonl")
-    ] = False,
-    groups: Annotated[
-        str | None, typer.Option(help="With --referring: means by groups of object ids, those of ref-endovis18")
-    ] = None,
+    scoring: ScoringOptions,
+    certainty: IntervalOptions,
+    files: Publication,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads [one per processor]")] = None,
 ) -> None:
     """Score predicted masks: objects by J, F, J&F and Dice, classes by IoU and Dice, or labels by how steady they are.
@@ -111,35 +144,14 @@ def evaluate(
     surgvos evaluate out --protocol temporal --frames videos --flow dis
     """
     kind = _kind_of(protocol)
-    given = {
-        "plain": plain,
-        "classes": classes,
-        "object_classes": object_classes,
-        "true_object_classes": true_object_classes,
-        "folds": folds,
-        "absent": absent,
-        "frames": frames,
-        "flow": flow,
-        "flow_weights": flow_weights,
-        "threshold": threshold,
-        "objects": objects,
-        "ignore": ignore,
-        "referring": referring or None,
-        "groups": groups,
-    }
-    options = {name: value for name, value in given.items() if value is not None}
-    if unknown := sorted(options.keys() - _OPTIONS[kind]):
-        raise InputError(f"expected no --{unknown[0].replace('_', '-')} with protocol {protocol}; try without it")
+    options = scoring.given_for(protocol)
     if (ground_truth is None) != (kind == "temporal"):
         raise InputError(
             f"expected a ground truth for protocol {protocol}, got none; try its folder after the predictions"
             if ground_truth is None
             else f"expected no ground truth for protocol {protocol}, got {str(ground_truth)!r}; try without it"
         )
-    settings = None
-    if bootstrap is not None:
-        default = Unit.OBJECTS if kind == "objects" else Unit.VIDEOS
-        settings = Bootstrap(num_samples=bootstrap, unit=default if unit is None else unit, seed=seed)
+    settings = certainty.settings(protocol)
     scorers: dict[str, Callable[..., Any]] = {
         "objects": _score_objects,
         "classes": _score_classes,
@@ -151,7 +163,7 @@ def evaluate(
     if settings is not None:
         report = report.with_intervals(settings)
     show_warnings(report.warnings)
-    Publication(json_file, csv_file, latex_file).publish(report)
+    files.publish(report)
 
 
 def _kind_of(protocol: str) -> str:

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from surgvos.cli.option_groups import with_option_groups
+from surgvos.cli.page_options import PageOptions
+from surgvos.cli.segment_options import ModelOptions
+from surgvos.cli.sessions import load_sessions
 from surgvos.errors import ConfigError
 
 if TYPE_CHECKING:
+    from surgvos.core.labels import LabelSpace
     from surgvos.overseer.detector import Detector
     from surgvos.server.label.annotator import Annotator
     from surgvos.server.label.project import Project
-    from surgvos.server.security import Access
 
 NUM_THUMBNAILS = 240
 
 
+@with_option_groups
 def label(
     source: Annotated[Path, typer.Argument(help="Video file, folder of images, or the folder of a project")],
     project: Annotated[
@@ -26,23 +31,16 @@ def label(
     label_space: Annotated[
         str | None, typer.Option(help="Classes that objects may have: a name such as cadis-2, or a YAML file")
     ] = None,
-    model: Annotated[str, typer.Option(help="Name of a model, a weights file, or its folder")] = "surgvos-nano",
-    size: Annotated[int | None, typer.Option(min=32, help="Input size of a SAM 2 model [its own]")] = None,
-    memory: Annotated[str, typer.Option(help="What is remembered: recent, pruned or diverse")] = "recent",
     overseer: Annotated[
-        str | None, typer.Option(help="A detector that suggests what is there; it needs --label-space")
+        str | None,
+        typer.Option(help="Suggests what is there: surgvos-nano, or weights with their --label-space"),
     ] = None,
     export: Annotated[
         Path | None, typer.Option(help="Open no page; write the labelled frames here, in the layout of DAVIS")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; all but 127.0.0.1 need a token")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 lets the system choose")] = 8000,
-    token: Annotated[
-        str | None, typer.Option(envvar="SURGVOS_TOKEN", help="What a browser has to know, 16 letters or more")
-    ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16")] = "auto",
+    *,
+    network: ModelOptions,
+    page: PageOptions,
 ) -> None:
     """Label a video in the browser: click, track, correct, lock; every edit is saved at once.
 
@@ -55,72 +53,62 @@ def label(
         surgvos label case-labels --export dataset
     """
     from surgvos.server.label.project import is_project
-    from surgvos.server.security import Access
 
     folder = source if is_project(source) else project or Path(f"{source.resolve().stem}-labels")
     if export is not None:
         _export(folder, export)
         return
-    from surgvos.server.serving import check_server_extra
+    access = page.parse()
+    space = _find_label_space(label_space, overseer)
+    opened = _open_project(folder, source, space)
+    detector = None if overseer is None else _load_overseer(overseer, space, opened, network.device)
 
-    check_server_extra()
-    access = Access(host=host, port=port, token=token)
-    opened = _open_project(folder, source, label_space)
-    detector = None if overseer is None else _load_overseer(overseer, label_space, opened, device)
-
-    from surgvos.models.registry import load_model
     from surgvos.server.label.annotator import Annotator
-    from surgvos.tracking.session import Session
 
-    loaded = load_model(model, device=device, dtype=dtype, image_size=size)
-    Session(loaded, memory)  # a wrong name of a policy is said before the page opens
-    annotator = Annotator(opened, lambda options: Session(loaded, memory, options), detector)
-    _serve(annotator, access, opens_browser=browser)
+    annotator = Annotator(opened, load_sessions(network), detector)
+    page.serve(lambda: _make_app(annotator), access, str(folder))
 
 
-def _serve(annotator: Annotator, access: Access, *, opens_browser: bool) -> None:
-    import webbrowser
-
+def _make_app(annotator: Annotator) -> object:
     from surgvos.server.label.app import LabelServer
     from surgvos.server.label.engine import Engine
     from surgvos.server.label.pictures import Pictures
     from surgvos.server.label.project import open_labelled_video, video_path
-    from surgvos.server.serving import serve
 
     project = annotator.project
     num_frames = len(project.video)
-
-    def make_app() -> object:
-        # A video of its own: what is looked at must not move the reader of what is tracked.
-        video = open_labelled_video(video_path(project.folder))
-        pictures = Pictures(video, range(0, num_frames, -(-num_frames // NUM_THUMBNAILS)))
-        return LabelServer(lambda publish: Engine(annotator, publish), pictures).app()
-
-    def on_ready(found: Access) -> None:
-        typer.echo(f"{project.folder}: {found.url()}")
-        typer.echo("research use, not a medical device; Ctrl-C stops, nothing is lost")
-        if opens_browser:
-            webbrowser.open(found.url())
-
-    serve(make_app, access, on_ready)
+    # A video of its own: what is looked at must not move the reader of what is tracked.
+    video = open_labelled_video(video_path(project.folder))
+    pictures = Pictures(video, range(0, num_frames, -(-num_frames // NUM_THUMBNAILS)))
+    return LabelServer(lambda publish: Engine(annotator, publish), pictures).app()
 
 
-def _open_project(folder: Path, source: Path, label_space: str | None) -> Project:
+def _find_label_space(name: str | None, overseer: str | None) -> LabelSpace | None:
+    """The label space that was named, or else that of an overseer in the box."""
     from surgvos.io.label_spaces import find_label_space
+
+    if name is not None:
+        return find_label_space(name)
+    if overseer is None:
+        return None
+    from surgvos.overseer.load import own_label_space
+
+    return own_label_space(overseer)
+
+
+def _open_project(folder: Path, source: Path, label_space: LabelSpace | None) -> Project:
     from surgvos.server.label.project import Project, create_project, is_project, open_labelled_video, video_path
 
     if is_project(folder):
         return Project(folder, open_labelled_video(video_path(folder) if folder == source else source))
     video = open_labelled_video(source)
-    create_project(folder, source, video, None if label_space is None else find_label_space(label_space))
+    create_project(folder, source, video, label_space)
     return Project(folder, video)
 
 
-def _load_overseer(weights: str, label_space: str | None, project: Project, device: str) -> Detector:
+def _load_overseer(weights: str, label_space: LabelSpace | None, project: Project, device: str) -> Detector:
     from surgvos.overseer.load import load_detector
 
-    if label_space is None:
-        raise ConfigError("expected --label-space with --overseer: what its classes mean")
     detector = load_detector(weights, label_space, device=device)
     known = {entry.name for entry in project.classes}
     unknown = [entry.name for entry in detector.label_space.labels if entry.name not in known]

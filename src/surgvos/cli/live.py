@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgvos.cli.option_groups import refuse, with_option_groups
+from surgvos.cli.page_options import PageOptions
 from surgvos.cli.segment_options import FindingOptions, ModelOptions, PromptOptions
+from surgvos.cli.sessions import load_sessions
 from surgvos.errors import InputError, SurgvosError
 
 if TYPE_CHECKING:
@@ -20,22 +21,8 @@ if TYPE_CHECKING:
     from surgvos.live.soak import SoakReport
     from surgvos.live.status import Durations, Status
     from surgvos.server.security import Access
-    from surgvos.tracking.session import Session
 
 _FPS_OF_CAMERAS = 25.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageOptions:
-    """Where the page is, and who may open it."""
-
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Show the picture in the browser")] = True
-    host: Annotated[str, typer.Option(help="Address to listen at; all but 127.0.0.1 need a token")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 lets the system choose")] = 8000
-    token: Annotated[
-        str | None, typer.Option(envvar="SURGVOS_TOKEN", help="What a browser has to know, 16 letters or more")
-    ] = None
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser")] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +49,12 @@ def live(
         str | None, typer.Argument(help="camera:0, rtsp://..., a file to replay at its frame rate, or test-pattern")
     ] = None,
     replay: Annotated[str | None, typer.Option(help="In place of SOURCE: replay this file over and over")] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Show the picture in the browser")] = True,
     *,
     network: ModelOptions,
     shown: PromptOptions,
     finding: FindingOptions,
-    page: PageOptions,
+    serving: PageOptions,
     outputs: OutputOptions,
     soaking: SoakOptions,
 ) -> None:
@@ -86,20 +74,19 @@ def live(
     """
     chosen = _choose_source(source, replay)
     seconds = _soak_seconds(soaking)
-    shows_page = page.page and seconds is None
-    access = _check_page(page) if shows_page else None
+    access = serving.parse() if page and seconds is None else None
 
     from surgvos.live.engine import LiveEngine
     from surgvos.live.sources import open_live
 
     opened = open_live(chosen, repeats=replay is not None)
     prompts = shown.parse(opened.name, start=0, direction="forward")
-    new_session = _load_sessions(network, finding)
+    new_session = load_sessions(network, finding.parse())
     engine = LiveEngine(opened, new_session, prompts, lambda sentence: typer.echo(sentence, err=True))
     with ExitStack() as stack:
         writing = _open_outputs(outputs, engine, stack)
         stack.enter_context(engine)
-        report = _run(engine, access, page, seconds)
+        report = _run(engine, access, serving, seconds)
     _tell(report, soaking.json)
     for failure in (engine.segmenting.failure, *(output.failure for output in writing)):
         if failure is not None:
@@ -121,27 +108,6 @@ def _soak_seconds(soaking: SoakOptions) -> float | None:
     return parse_duration(soaking.soak)
 
 
-def _check_page(page: PageOptions) -> Access:
-    from surgvos.server.security import Access
-    from surgvos.server.serving import check_server_extra
-
-    access = Access(host=page.host, port=page.port, token=page.token)
-    check_server_extra()
-    return access
-
-
-def _load_sessions(network: ModelOptions, finding: FindingOptions) -> Callable[[], Session]:
-    from surgvos.models.backends import use_backend
-    from surgvos.models.registry import load_model
-    from surgvos.tracking.session import Session
-
-    model = load_model(network.model, device=network.device, dtype=network.dtype, image_size=network.size)
-    use_backend(model, network.backend)
-    search = finding.parse()
-    Session(model, network.memory)  # a wrong name of a policy is said before anything runs
-    return lambda: Session(model, network.memory, search=search)
-
-
 def _open_outputs(outputs: OutputOptions, engine: LiveEngine, stack: ExitStack) -> list[Output]:
     from surgvos.live.outputs import ObjectLog, Recording
 
@@ -159,34 +125,21 @@ def _open_outputs(outputs: OutputOptions, engine: LiveEngine, stack: ExitStack) 
     return opened
 
 
-def _run(engine: LiveEngine, access: Access | None, page: PageOptions, seconds: float | None) -> SoakReport:
+def _run(engine: LiveEngine, access: Access | None, serving: PageOptions, seconds: float | None) -> SoakReport:
     """Run until the end of the source, of the time, or Ctrl-C; the page stays open until Ctrl-C."""
     from surgvos.live.soak import Soak
 
     soak = Soak(engine, lambda minute, status: typer.echo(f"minute {minute}: {_in_short(status)}"))
     try:
         if access is not None:
-            _serve(engine, access, opens_browser=page.browser)
+            from surgvos.server.live.app import LiveServer
+
+            serving.serve(LiveServer(engine).app, access, engine.source.name)
         else:
             soak.watch(seconds)
     except KeyboardInterrupt:
         pass  # the way to end a run that has no end
     return soak.report()
-
-
-def _serve(engine: LiveEngine, access: Access, *, opens_browser: bool) -> None:
-    import webbrowser
-
-    from surgvos.server.live.app import LiveServer
-    from surgvos.server.serving import serve
-
-    def on_ready(found: Access) -> None:
-        typer.echo(f"{engine.source.name}: {found.url()}")
-        typer.echo("research use, not a medical device; Ctrl-C ends")
-        if opens_browser:
-            webbrowser.open(found.url())
-
-    serve(LiveServer(engine).app, access, on_ready)
 
 
 def _tell(report: SoakReport, json: Path | None) -> None:
@@ -197,12 +150,15 @@ def _tell(report: SoakReport, json: Path | None) -> None:
 
     status = report.status
     typer.echo(f"{report.seconds:.0f} s: {_in_short(status)}")
+    typer.echo(f"from one picture to the next p50 / p95 / p99: {_durations(status.picture_gap)}")
     typer.echo(f"latency of masks p50 / p95 / p99: {_durations(status.latency)}")
     typer.echo(f"age of masks when shown: {_durations(status.mask_age)}")
     if report.memory_slope_mb_per_h is not None:
         first, last = report.memory_mb[0], report.memory_mb[-1]
         slope = f"{report.memory_slope_mb_per_h:+.1f} MB per hour"
-        typer.echo(f"memory: {first:.0f} MB in minute 1, {last:.0f} MB in minute {len(report.memory_mb)}, {slope}")
+        typer.echo(
+            f"memory, at most: {first:.0f} MB in minute 1, {last:.0f} MB in minute {len(report.memory_mb)}, {slope}"
+        )
     if json is not None:
         write_json_atomic(json, asdict(report))
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,9 +31,11 @@ class Scored(Protocol):
 class Publication:
     """Where scores go besides the screen; None where not asked for."""
 
-    json_file: Path | None
-    csv_file: Path | None
-    latex_file: Path | None
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here, in percent")] = None
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows of the table here")] = None
+    latex_file: Annotated[
+        Path | None, typer.Option("--latex", help="Write the rows here, for the inside of a tabular")
+    ] = None
 
     def publish(self, report: Scored) -> None:
         """Print the scores for people, and write the files, each whole or not at all."""

@@ -34,6 +34,8 @@ def train(
 
     with _Progress(config.num_steps) as progress:
         result = run(config, out, resume=resume, device="cpu" if device == "cpu" else "auto", report=progress.show)
+    if not result.is_main:
+        return
     if result.finished:
         typer.echo(f"{result.weights}")
     else:

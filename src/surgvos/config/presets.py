@@ -174,7 +174,7 @@ def nano_overseer_refine() -> TrainConfig:
     assert isinstance(first.data, SyntheticClassesConfig)
     return replace(
         first,
-        init_from="surgvos-nano-overseer",
+        init_from="runs/nano_overseer/model.safetensors",
         data=replace(first.data, scene=replace(first.data.scene, lens_circle=0.2)),
         stages=(_stage(1080, 1, (192, 240), 12), _stage(80, 1, (256, 320), 8)),
         optimiser=replace(first.optimiser, learning_rate=1.4e-3),

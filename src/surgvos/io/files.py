@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from surgvos.errors import InputError, SurgvosError
+from surgvos.io.locks import try_lock
 
 PART_SUFFIX = ".part"
+
+_LOCK, _LOCKED = "lock", b"locked"
 
 
 @contextmanager
@@ -37,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder beside ``path`` to write to; it becomes ``path`` when the block succeeds.
 
-    When the block fails, what it wrote is removed.
+    When the block fails, what it wrote is removed. What a killed process has left of an earlier block is removed too.
 
     Raises:
         InputError: ``path`` is there already and holds something: nothing is overwritten.
@@ -47,7 +51,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"expected a new or empty folder, got {str(path)!r}, which holds something; try another --out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{path.name}-", suffix=PART_SUFFIX, dir=path.parent) as made:
+        prefix = f".{path.name}-"
+        for folder in path.parent.glob(f".*{PART_SUFFIX}"):
+            if folder.name.startswith(prefix) and (folder / path.name).is_dir() and _is_left_behind(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        with TemporaryDirectory(prefix=prefix, suffix=PART_SUFFIX, dir=path.parent) as made, _locked(Path(made)):
             part = Path(made) / path.name
             part.mkdir()
             yield part
@@ -65,6 +73,25 @@ def cannot_write(path: Path, error: OSError) -> SurgvosError:
 def is_part(path: Path) -> bool:
     """Whether a file is what an interrupted writer left behind."""
     return path.stem.endswith(PART_SUFFIX)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder while somebody writes in it, and leave word in it of having had the lock."""
+    with (folder / _LOCK).open("wb", buffering=0) as file:
+        with suppress(OSError):  # a file system without locks: nobody will take this folder for left behind
+            if try_lock(file):
+                file.write(_LOCKED)
+        yield
+
+
+def _is_left_behind(folder: Path) -> bool:
+    """Whether somebody had the lock of a folder and nobody has it any more."""
+    try:
+        with (folder / _LOCK).open("rb+") as file:
+            return try_lock(file) and file.read() == _LOCKED
+    except OSError:
+        return False
 
 
 def _remove_if_there(path: Path) -> None:

@@ -26,7 +26,7 @@ class SoakReport:
     Attributes:
         seconds: How long it ran.
         status: At its end.
-        memory_mb: Of the process by the minute, each the mean of the samples of that minute.
+        memory_mb: Of the process by the minute: the most that was sampled in each.
         memory_slope_mb_per_h: Of a line through the samples after the first minute; None in shorter runs.
     """
 
@@ -51,7 +51,10 @@ class Soak:
         self._samples_mb: list[float] = []
 
     def watch(self, seconds: float | None) -> None:
-        """Watch for so long, or until the source ends."""
+        """Watch for so long, or until the source ends; while a model warms up for a file, no time passes."""
+        if self._engine.source.hw is not None:
+            self._engine.segmenting.is_warm.wait()
+        self._started_s = time.monotonic()
         is_over = False
         while not is_over and (seconds is None or self._elapsed_s < seconds):
             next_s = (len(self._times_s) + 1) * _SAMPLE_S
@@ -69,7 +72,7 @@ class Soak:
         return SoakReport(
             seconds=round(self._elapsed_s, 1),
             status=status_of(self._engine),
-            memory_mb=tuple(round(float(np.mean(minute)), 1) for minute in by_minute),
+            memory_mb=tuple(round(max(minute), 1) for minute in by_minute),
             memory_slope_mb_per_h=memory_slope(self._times_s, samples),
         )
 

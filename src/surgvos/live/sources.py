@@ -15,10 +15,11 @@ import numpy as np
 from surgvos.core.frame import Frame, VideoSource
 from surgvos.errors import InputError
 from surgvos.io.live import LiveStream
-from surgvos.io.video import open_video
+from surgvos.io.video import open_video, prefetch
 
 DEFAULT_FPS = 25.0
 TEST_PATTERN = "test-pattern"
+_NUM_DECODED_AHEAD = 8
 _TEST_PATTERN_HW = (720, 1280)
 _PATTERN = re.compile(TEST_PATTERN + r"(?::(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?)?")
 
@@ -90,7 +91,8 @@ class Replay:
         self._repeats = repeats
 
     def connect(self) -> Iterator[Frame]:
-        return paced(self._frames(), self.fps)
+        # To open a file again at its end takes longer than a frame lasts.
+        return paced(prefetch(self._frames(), _NUM_DECODED_AHEAD), self.fps)
 
     def _frames(self) -> Iterator[Frame]:
         num_before = 0

@@ -50,8 +50,8 @@ class Status:
         num_skipped: Frames never shown, because a newer one came first.
         num_losses: Times that the source was gone.
         picture_fps: Pictures per second, on average while they came.
-        picture_fps_lowest: The fewest in one whole second.
-        picture_gap_ms: The longest time from one picture to the next.
+        picture_fps_lowest: The fewest in any second.
+        picture_gap: From one picture to the next.
         latency: From a frame's coming to its masks.
         mask_age: From the coming of a frame to the showing of its masks.
         memory_mb: Of the whole process, in megabytes.
@@ -70,7 +70,7 @@ class Status:
     num_losses: int
     picture_fps: float | None
     picture_fps_lowest: int | None
-    picture_gap_ms: float
+    picture_gap: Durations
     latency: Durations
     mask_age: Durations
     memory_mb: float
@@ -96,7 +96,7 @@ def status_of(engine: LiveEngine) -> Status:
         num_losses=engine.grabber.num_losses,
         picture_fps=None if rate.mean_hz is None else round(rate.mean_hz, 2),
         picture_fps_lowest=rate.lowest_hz,
-        picture_gap_ms=round(1000 * rate.longest_gap_s, 1),
+        picture_gap=Durations.of(rate.gaps),
         latency=Durations.of(engine.segmenting.latency),
         mask_age=Durations.of(engine.showing.mask_age),
         memory_mb=memory_mb(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from surgvos.errors import ConfigError
@@ -41,6 +43,15 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     if resolved is None or resolved not in _DTYPES.values():
         raise ConfigError(f"expected a precision, one of auto, {', '.join(_DTYPES)}, got {dtype!r}, try 'auto'")
     return resolved
+
+
+def spare_a_core(device: torch.device) -> None:
+    """Let a model on the CPU leave one core to what goes on beside it, unless ``OMP_NUM_THREADS`` says how many it has.
+
+    Threads of a model wait for each other: one that has to share its core holds up all of them.
+    """
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def spread_over_devices(device: str, num_workers: int) -> list[str]:

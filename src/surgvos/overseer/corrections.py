@@ -28,7 +28,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reprompt:
-    """Show a class that is followed once more; what is remembered of it stays."""
+    """Show a class that is followed anew: what was remembered of it is forgotten."""
 
     class_id: int
     prompt: MaskPrompt | PointPrompt

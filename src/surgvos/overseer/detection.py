@@ -178,6 +178,8 @@ class Detection:
 
     def mask_of(self, chosen: np.ndarray) -> np.ndarray:
         """Bool ``(h, w)``: where one of the chosen regions is; ``chosen`` is bool ``(num_regions,)``."""
+        if np.count_nonzero(chosen) == 1:
+            return self.regions == self.regions.dtype.type(chosen.argmax())  # four times as fast as a table
         if self.regions.dtype == np.uint8:
             table = np.zeros(256, dtype=np.uint8)
             table[: len(chosen)] = chosen

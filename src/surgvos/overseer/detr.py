@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +12,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from surgvos.core.frame import Frame
-from surgvos.core.labels import LabelSpace
 from surgvos.errors import CheckpointError
 from surgvos.overseer.detection import Detection
-from surgvos.overseer.detector import DetectorOptions, classes_of_labels
-from surgvos.overseer.network_weights import State, count_parts, load_strictly, renamer, rows_of, shape_of
+from surgvos.overseer.network_detector import NetworkDetector
+from surgvos.overseer.network_weights import State, count_parts, renamer, rows_of, shape_of
 from surgvos.overseer.query_masks import detection_of_queries
 from surgvos.tracking.features import normalize_images
 
@@ -90,41 +88,28 @@ def is_detr(state: State) -> bool:
     return _CLASS_ROWS in state and _QUERIES in state
 
 
-class DetrDetector:
+class DetrDetector(NetworkDetector):
     """Find instances in frames squeezed to 200 x 200 and shown at 800 x 800.
 
     Args:
         state: Weights of transformers' ``DetrForSegmentation`` on a ResNet, under the names of version 4 or 5.
         label_space: Of its classes.
-        options: See `DetectorOptions`.
-        device: Where it runs.
-        dtype: Precision of products.
-
-    Raises:
-        CheckpointError: The weights are not of this network, or of another label space.
+        options, device, dtype: As for every `NetworkDetector`.
 
     Reference: SASVi (arXiv 2502.09653).
     """
 
-    def __init__(
-        self,
-        state: State,
-        label_space: LabelSpace,
-        options: DetectorOptions | None = None,
-        *,
-        device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        state = {rename(key): value for key, value in state.items()}
-        self.label_space = label_space
-        self.options = options or DetectorOptions()
-        # With CholecSeg8k the published network has two labels before the classes, else one.
-        self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND) - 1, label_space, spare=(1, 2))
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype
-        network = build_detr(infer_detr_config(state))
-        load_strictly(network, state, KIND, rename=rename, optional=r"num_batches_tracked$")
-        self.network: Any = network.eval().to(self.device)
+    kind = KIND
+    # With CholecSeg8k the published network has two labels before the classes, else one.
+    spare = (1, 2)
+    optional = r"num_batches_tracked$"
+
+    def _build(self, state: State) -> tuple[nn.Module, int]:
+        config = infer_detr_config(state)
+        return build_detr(config), config.num_labels
+
+    def _rename(self, key: str) -> str:
+        return rename(key)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
@@ -134,7 +119,7 @@ class DetrDetector:
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detection]:
         pixels = torch.stack([squeeze(frame.image) for frame in frames]).to(self.device)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with self._autocast():
             answer = self.network(pixel_values=normalize_images(pixels).contiguous())
         return [
             detection_of_queries(

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from surgvos.core.frame import Frame
-from surgvos.core.labels import LabelSpace
 from surgvos.overseer.detection import Detection
-from surgvos.overseer.detector import DetectorOptions, classes_of_labels
-from surgvos.overseer.network_weights import State, count_parts, load_strictly, renamer, rows_of, shape_of
+from surgvos.overseer.network_detector import NetworkDetector
+from surgvos.overseer.network_weights import State, count_parts, renamer, rows_of, shape_of
 from surgvos.overseer.query_masks import detection_of_queries
 
 KIND = "Mask2Former"
@@ -86,46 +85,32 @@ def is_mask2former(state: State) -> bool:
     return _CLASS_ROWS in state and _QUERIES in state
 
 
-class Mask2FormerDetector:
+class Mask2FormerDetector(NetworkDetector):
     """Find instances in frames squeezed to 299 x 299.
 
     Args:
         state: Weights of transformers' ``Mask2FormerForUniversalSegmentation`` on a Swin transformer, under the names
             of version 4 or 5.
         label_space: Of its classes.
-        options: See `DetectorOptions`.
-        device: Where it runs.
-        dtype: Precision of products.
-
-    Raises:
-        CheckpointError: The weights are not of this network, or of another label space.
+        options, device, dtype: As for every `NetworkDetector`.
 
     Reference: SASVi (arXiv 2502.09653); colours go in as 0 to 1, without a mean or a deviation.
     """
 
-    def __init__(
-        self,
-        state: State,
-        label_space: LabelSpace,
-        options: DetectorOptions | None = None,
-        *,
-        device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        state = {rename(key): value for key, value in state.items()}
-        self.label_space = label_space
-        self.options = options or DetectorOptions()
-        self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND) - 1, label_space, spare=(1,))
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype
-        network = build_mask2former(infer_mask2former_config(state))
-        load_strictly(network, state, KIND, rename=rename, optional=OPTIONAL)
-        self.network = network.eval().to(self.device)
+    kind = KIND
+    optional = OPTIONAL
+
+    def _build(self, state: State) -> tuple[nn.Module, int]:
+        config = infer_mask2former_config(state)
+        return build_mask2former(config), config.num_labels
+
+    def _rename(self, key: str) -> str:
+        return rename(key)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
         pixels = torch.stack([squeeze(frame.image) for frame in frames]).to(self.device)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with self._autocast():
             class_logits, mask_logits = self.network(pixels)
         return [
             detection_of_queries(

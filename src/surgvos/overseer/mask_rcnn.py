@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from surgvos.core.frame import Frame
-from surgvos.core.labels import LabelSpace
 from surgvos.errors import CheckpointError
 from surgvos.overseer.detection import Detection
-from surgvos.overseer.detector import DetectorOptions, classes_of_labels
-from surgvos.overseer.network_weights import State, count_parts, load_strictly, rows_of, shape_of
+from surgvos.overseer.network_detector import NetworkDetector
+from surgvos.overseer.network_weights import State, count_parts, rows_of, shape_of
 from surgvos.overseer.query_masks import enlarge_nearest
 
 KIND = "Mask R-CNN"
@@ -62,44 +61,27 @@ def is_mask_rcnn(state: State) -> bool:
     return _CLASS_ROWS in state and "rpn.head.cls_logits.weight" in state
 
 
-class MaskRcnnDetector:
+class MaskRcnnDetector(NetworkDetector):
     """Find instances in frames squeezed to 299 x 299.
 
     Args:
         state: Weights of torchvision's Mask R-CNN: on a plain ResNet with feature pyramid, or its second version.
         label_space: Of its classes; label 0 of the network is background.
-        options: See `DetectorOptions`.
-        device: Where it runs.
-        dtype: Precision of products.
-
-    Raises:
-        CheckpointError: The weights are not of this network, or of another label space.
+        options, device, dtype: As for every `NetworkDetector`.
 
     Reference: SASVi (arXiv 2502.09653); its networks take 299 x 299 pixels, whatever the shape of the frame.
     """
 
-    def __init__(
-        self,
-        state: State,
-        label_space: LabelSpace,
-        options: DetectorOptions | None = None,
-        *,
-        device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.label_space = label_space
-        self.options = options or DetectorOptions()
-        self.classes = classes_of_labels(rows_of(state, _CLASS_ROWS, KIND), label_space, spare=(1,))
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype
-        network = build_mask_rcnn(infer_mask_rcnn_config(state))
-        load_strictly(network, state, KIND)
-        self.network: Any = network.eval().to(self.device)
+    kind = KIND
+
+    def _build(self, state: State) -> tuple[nn.Module, int]:
+        config = infer_mask_rcnn_config(state)
+        return build_mask_rcnn(config), config.num_labels
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
         inputs = [squeeze(frame.image).to(self.device) for frame in frames]
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with self._autocast():
             images, _ = self.network.transform(inputs)
             features = self.network.backbone(images.tensors)
             proposals, _ = self.network.rpn(images, features)

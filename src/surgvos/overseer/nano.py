@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from surgvos.core.frame import Frame
-from surgvos.core.labels import LabelSpace
 from surgvos.models.nano.segmenter import NanoSegmenter, infer_segmenter_config
 from surgvos.overseer.detection import Detection
-from surgvos.overseer.detector import DetectorOptions, classes_of_labels
-from surgvos.overseer.network_weights import State, load_strictly
+from surgvos.overseer.network_detector import NetworkDetector
+from surgvos.overseer.network_weights import State
 from surgvos.tracking.features import normalize_images, resize_image
 
 KIND = "nano segmenter"
@@ -26,44 +26,26 @@ def is_nano_segmenter(state: State) -> bool:
     return "class_head.to_logits.weight" in state
 
 
-class NanoDetector:
+class NanoDetector(NetworkDetector):
     """Label the pixels of frames; an instance is a connected piece of a class, its score the mean probability there.
 
     Args:
         state: Weights of a `NanoSegmenter`.
         label_space: Of its classes; label 0 of the network is background.
-        options: See `DetectorOptions`.
-        device: Where it runs.
-        dtype: Precision of products.
-
-    Raises:
-        CheckpointError: The weights are not of this network, or of another label space.
+        options, device, dtype: As for every `NetworkDetector`.
     """
 
-    def __init__(
-        self,
-        state: State,
-        label_space: LabelSpace,
-        options: DetectorOptions | None = None,
-        *,
-        device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.label_space = label_space
-        self.options = options or DetectorOptions()
-        config = infer_segmenter_config(state)
-        self.classes = classes_of_labels(1 + config.num_classes, label_space, spare=(1,))
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype
-        network = NanoSegmenter(config)
-        load_strictly(network, state, KIND)
-        self.network = network.eval().to(self.device).to(memory_format=network.memory_format)
+    kind = KIND
+
+    def _build(self, state: State) -> tuple[nn.Module, int]:
+        network = NanoSegmenter(infer_segmenter_config(state))
+        return network.to(memory_format=network.memory_format), 1 + network.config.num_classes
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detection]:
         size = self.network.input_hw(frames[0].hw)
         pixels = torch.from_numpy(np.stack([resize_image(frame.image, size, "area") for frame in frames]))
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with self._autocast():
             logits = self.network(normalize_images(pixels.permute(0, 3, 1, 2).to(self.device)))
         probabilities = logits.float().softmax(dim=1).cpu().numpy()
         return [self._detection(one, frame.hw) for one, frame in zip(probabilities, frames, strict=True)]

@@ -13,6 +13,9 @@ from surgvos.errors import CheckpointError
 State = Mapping[str, Tensor]
 Renaming = tuple[str, str]
 
+NO_NAME = r"(?!)"
+"""Matches nothing."""
+
 
 def renamer(renamings: Sequence[Renaming]) -> Callable[[str], str]:
     """A function that applies regular expressions to a name, one after the other."""
@@ -32,7 +35,7 @@ def load_strictly(
     kind: str,
     *,
     rename: Callable[[str], str] = str,
-    optional: str = r"(?!)",
+    optional: str = NO_NAME,
 ) -> None:
     """Load weights into a network, whichever version's names either of the two uses.
 

@@ -226,7 +226,10 @@ class OverseenSession:
                 self._show(class_id, prompt, frame_index)
         elif isinstance(correction, Drop):
             self.session.remove(_object_id(correction.class_id))
-        elif isinstance(correction, Add | Reprompt):
+        elif isinstance(correction, Reprompt):
+            self.session.remove(_object_id(correction.class_id))
+            self._show(correction.class_id, correction.prompt, frame_index)
+        elif isinstance(correction, Add):
             self._show(correction.class_id, correction.prompt, frame_index)
 
     def _show(self, class_id: int, prompt: MaskPrompt | PointPrompt, frame_index: int) -> None:

@@ -149,6 +149,15 @@ class Session:
         """
         return self._advance(frame, MemoryQuery(frame.index, 1), list(self._objects.values()))
 
+    def prepare(self, frame: Frame) -> None:
+        """See a frame that will be prompted soon: `preview` of this very frame is answered sooner, and the same.
+
+        Raises:
+            InputError: The frame has another size than the ones before.
+        """
+        with self._inference():
+            self._features_of(frame)
+
     def preview(self, frame: Frame) -> FrameResult:
         """Answer the prompts waiting for this frame, and follow nothing: what an annotator sees after a click.
 

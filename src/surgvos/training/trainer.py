@@ -47,11 +47,13 @@ class TrainResult:
         step: Steps done.
         finished: Whether they are all; False when the run was asked to stop.
         weights: The final weights, or None before the end.
+        is_main: Whether this process is the one of the run that writes.
     """
 
     step: int
     finished: bool
     weights: Path | None
+    is_main: bool
 
 
 Report = Callable[[int, dict[str, float]], None]
@@ -163,11 +165,11 @@ class Trainer:
                 if self.step % self.config.checkpoint_every == 0 or stopping:
                     self._save()
                 if stopping:
-                    return TrainResult(self.step, finished=self.step >= self.config.num_steps, weights=None)
+                    return TrainResult(self.step, self.step >= self.config.num_steps, weights=None, is_main=main)
         finally:
             if log is not None:
                 log.close()
-        return TrainResult(self.step, finished=True, weights=self._finish())
+        return TrainResult(self.step, finished=True, weights=self._finish(), is_main=main)
 
     def _batches(self) -> Iterator[Batch]:
         """The batches of all steps that are left, stage by stage."""

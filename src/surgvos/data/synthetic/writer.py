@@ -39,12 +39,12 @@ def write_clip(clip: SyntheticClip, folder: str | Path, video: str = "clip_00000
         (images / f"{index:05d}.jpg").write_bytes(jpeg.tobytes())
         _write_palette_png(annotations / f"{index:05d}.png", instances)
     listing = root / "objects.json"
-    videos = json.loads(listing.read_text()) if listing.exists() else {}
+    videos = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else {}
     videos[video] = [
         {"id": item.id, "category": item.category, "kind": item.kind, "phrases": list(item.phrases)}
         for item in clip.objects
     ]
-    listing.write_text(json.dumps(videos, indent=1) + "\n")
+    listing.write_text(json.dumps(videos, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_palette_png(path: Path, instances: np.ndarray) -> None:

@@ -19,8 +19,6 @@ from surgvos.overseer.detector import Detector
 from surgvos.referring.referrer import reads_phrases
 from surgvos.server.label.commands import (
     Absent,
-    Box,
-    Click,
     Lock,
     NameObject,
     Phrase,
@@ -31,6 +29,7 @@ from surgvos.server.label.commands import (
 )
 from surgvos.server.label.labels import Change, LabelledObject, ObjectMask, Origin, SetLock, SetMask, SetObject
 from surgvos.server.label.project import Project, default_color
+from surgvos.server.pointing import Box, Click
 from surgvos.tracking.session import Session, SessionOptions
 
 NUM_ANCHORS = 3
@@ -61,9 +60,9 @@ class Annotator:
         return (*(["phrase"] if reads else []), *(["suggest"] if self.detector is not None else []))
 
     def look(self, frame: int) -> None:
-        """Read a frame that will be asked about soon."""
+        """Read a frame that will be asked about soon, and let the model see it, so that a click is answered sooner."""
         self._check_frame(frame)
-        self._frame(frame)
+        self._asked.look(self._frame(frame))
 
     # --- one object in one frame -------------------------------------------------------------------------------
 
@@ -76,19 +75,19 @@ class Annotator:
         points = (*(shown.points if shown is not None else ()), point)
         box = None if shown is None else shown.box_xyxy
         self._asked.go_on(self._frame(asked.frame), asked.object, shown)
-        return self._ask(asked.frame, asked.object, [_point_prompt([point])], Origin.CLICK, points, box)
+        return self._ask(asked.frame, asked.object, asked.prompt, Origin.CLICK, points, box)
 
     def box(self, asked: Box) -> list[Change]:
         """Answer a box; it begins anew."""
         self._editable(asked.frame, asked.object)
         self._asked.begin(self._frame(asked.frame), asked.object)
-        return self._ask(asked.frame, asked.object, [BoxPrompt(asked.box_xyxy)], Origin.BOX, (), asked.box_xyxy)
+        return self._ask(asked.frame, asked.object, asked.prompt, Origin.BOX, (), asked.box_xyxy)
 
     def phrase(self, asked: Phrase) -> list[Change]:
         """Look for a phrase in this frame alone."""
         self._editable(asked.frame, asked.object)
         self._asked.begin(self._frame(asked.frame), asked.object)
-        return self._ask(asked.frame, asked.object, [TextPrompt(asked.text)], Origin.PHRASE, (), None)
+        return self._ask(asked.frame, asked.object, TextPrompt(asked.text), Origin.PHRASE, (), None)
 
     def stroke(self, asked: Stroke) -> list[Change]:
         """Paint with the brush, or erase."""
@@ -250,15 +249,14 @@ class Annotator:
         self,
         frame: int,
         object_id: int,
-        prompts: Sequence[Prompt],
+        prompt: Prompt,
         origin: Origin,
         points: tuple[tuple[float, float, int], ...],
         box_xyxy: tuple[float, float, float, float] | None,
     ) -> list[Change]:
-        """Give prompts to the model. What it says leaves the other objects their pixels, but where a click hits one."""
-        for prompt in prompts:
-            check_prompt_fits(prompt, self.project.video.hw)
-        mask, known = self._asked.answer(object_id, prompts)
+        """Give a prompt to the model; what it says leaves others their pixels, but where a click hits one."""
+        check_prompt_fits(prompt, self.project.video.hw)
+        mask, known = self._asked.answer(object_id, [prompt])
         for other_id, other in self.project.labels.masks.get(frame, {}).items():
             theirs = other.mask
             if other_id != object_id and not _hits(points, theirs):
@@ -329,16 +327,24 @@ class _Asked:
     """
 
     def __init__(self, new_session: NewSession) -> None:
-        self._new_session = new_session
-        self._session: Session | None = None
+        self._session = new_session(SessionOptions(non_overlap=False))
+        self._is_warm = False
         self._frame: Frame | None = None
         self._object_id: int | None = None
         self.shown: ObjectMask | None = None
 
+    def look(self, frame: Frame) -> None:
+        """See a frame before anything is asked about it; the first answer of all, which takes longest, is given now."""
+        self._session.prepare(frame)
+        if not self._is_warm:
+            self._is_warm = True
+            self.begin(frame, 1)
+            for _ in range(2):
+                self.answer(1, [PointPrompt((frame.hw[1] / 2, frame.hw[0] / 2))])
+            self.forget()
+
     def begin(self, frame: Frame, object_id: int) -> None:
         """Ask about an object as if nothing were known; what the model saw in the frame is kept."""
-        if self._session is None or self._frame is not frame:
-            self._session = self._new_session(SessionOptions(non_overlap=False))
         for known in self._session.object_ids:
             self._session.remove(known)
         self._frame, self._object_id, self.shown = frame, object_id, None
@@ -354,7 +360,6 @@ class _Asked:
 
     def answer(self, object_id: int, prompts: Sequence[Prompt]) -> tuple[np.ndarray, ObjectResult]:
         """Give prompts and get a mask, bool ``(h, w)``, and what is said of it."""
-        assert self._session is not None
         assert self._frame is not None
         for prompt in prompts:
             self._session.add_prompt(self._frame.index, object_id, prompt)
@@ -370,12 +375,8 @@ def _prompts_of(shown: ObjectMask) -> list[Prompt]:
     """What brings a model to a mask: the clicks that made it, or else the mask itself."""
     if shown.origin in (Origin.CLICK, Origin.BOX):
         box = [] if shown.box_xyxy is None else [BoxPrompt(shown.box_xyxy)]
-        return [*box, *([_point_prompt(shown.points)] if shown.points else [])]
+        return [*box, *(PointPrompt((x, y), is_on) for x, y, is_on in shown.points)]
     return [MaskPrompt(shown.mask)]
-
-
-def _point_prompt(points: Sequence[tuple[float, float, int]]) -> PointPrompt:
-    return PointPrompt([point[:2] for point in points], [point[2] for point in points])
 
 
 def _hits(points: Sequence[tuple[float, float, int]], mask: np.ndarray) -> bool:

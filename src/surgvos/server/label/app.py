@@ -157,7 +157,14 @@ class LabelServer:
         except (InputError, ConfigError) as error:
             self._pages.tell(queue, {"kind": "refused", "id": None, "reason": str(error)})
             return
-        self._engine.ask(request, lambda told: self._pages.tell(queue, told))
+
+        def reply(told: Told) -> None:
+            self._pictures.resume()
+            self._pages.tell(queue, told)
+
+        # Whoever asks waits for the model; pictures that nobody asked for can wait.
+        self._pictures.pause()
+        self._engine.ask(request, reply)
 
     async def _jpeg(self, index: int, make: Callable[[int], Future[bytes]]) -> Response:
         if not self._is_frame(index):

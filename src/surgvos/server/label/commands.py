@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from surgvos.config.load import from_plain
 from surgvos.errors import ConfigError
+from surgvos.server.pointing import Box, Click, check_numbers, check_text
 
 MAX_STROKE_POINTS = 5000
-MAX_TEXT = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Click:
-    """A click on an object, or beside it; in pixels of the video."""
-
-    frame: int
-    object: int
-    x: float
-    y: float
-    is_on: bool = True
-
-    def __post_init__(self) -> None:
-        _check_numbers((self.x, self.y))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """A box around an object: ``x0, y0, x1, y1``."""
-
-    frame: int
-    object: int
-    box_xyxy: tuple[float, float, float, float]
-
-    def __post_init__(self) -> None:
-        _check_numbers(self.box_xyxy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +25,7 @@ class Stroke:
     def __post_init__(self) -> None:
         if not 1 <= len(self.points_xy) <= MAX_STROKE_POINTS:
             raise ConfigError(f"expected 1 to {MAX_STROKE_POINTS} points in a stroke, got {len(self.points_xy)}")
-        _check_numbers(value for point in self.points_xy for value in point)
+        check_numbers(value for point in self.points_xy for value in point)
         if not 0.5 <= self.radius_px <= 500:
             raise ConfigError(f"expected a radius of 0.5 to 500 pixels, got {self.radius_px}")
 
@@ -67,7 +39,7 @@ class Phrase:
     text: str
 
     def __post_init__(self) -> None:
-        _check_text(self.text)
+        check_text(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +90,7 @@ class NameObject:
 
     def __post_init__(self) -> None:
         if self.name:
-            _check_text(self.name)
+            check_text(self.name)
         if self.color is not None and not all(0 <= value <= 255 for value in self.color):
             raise ConfigError(f"expected a colour of three numbers in 0..255, got {list(self.color)}")
 
@@ -182,13 +154,3 @@ def read_request(message: dict[str, Any]) -> Request:
         ConfigError: It is something else.
     """
     return from_plain(Request, message)
-
-
-def _check_numbers(values: Iterable[float]) -> None:
-    if not all(math.isfinite(value) and abs(value) < 1e6 for value in values):
-        raise ConfigError("expected coordinates in pixels, got a number that is none")
-
-
-def _check_text(text: str) -> None:
-    if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
-        raise ConfigError(f"expected a text of 1 to {MAX_TEXT} printable letters, got {text[:20]!r}")

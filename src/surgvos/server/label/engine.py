@@ -17,8 +17,6 @@ from surgvos.errors import SurgvosError
 from surgvos.server.label.annotator import Annotator
 from surgvos.server.label.commands import (
     Absent,
-    Box,
-    Click,
     Command,
     FindDoubt,
     Lock,
@@ -38,6 +36,7 @@ from surgvos.server.label.doubt import next_doubt
 from surgvos.server.label.journal import Step
 from surgvos.server.label.labels import Change, SetMask, changes_to_plain, object_to_plain
 from surgvos.server.label.project import Place, Project
+from surgvos.server.pointing import Box, Click
 
 MAX_WAITING = 64
 MAX_MASKS_SENT = 8
@@ -68,11 +67,16 @@ class Engine:
         return self._annotator.project
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer, with a look at where the person was: the model is warm before the first click."""
+        place = self.project.place
+        self.ask(Request(id=0, do=Look(frame=place.frame, object=place.object)), lambda told: None)
         self._thread.start()
 
     def ask(self, request: Request, reply: Tell) -> None:
-        """Queue a request; the reply is called in the engine's thread, after what it changes was published."""
+        """Queue a request.
+
+        The reply is called in the engine's thread, once what it changes was published and is on disk.
+        """
         if self._waiting.qsize() >= MAX_WAITING:
             reply(_refused(request, "expected to keep up, got too much to do at once; try again"))
             return
@@ -155,6 +159,8 @@ class Engine:
     def _answer(self, request: Request, reply: Tell) -> None:
         try:
             answer = self._do(request.do)
+            # What is shown does not wait for the disk; to say that it is saved does.
+            self.project.sync()
         except SurgvosError as error:
             reply(_refused(request, str(error)))
         except Exception as error:

@@ -1,12 +1,16 @@
-"""Every edit as one line on disk, before it counts: that is autosave, undo and safety from kills in one.
+"""Every edit as one line in a file, before it counts: that is autosave, undo and safety from kills in one.
 
 A line is a step of an edit, ``{"step": 7, "edit": "track", "frame": 12, "set": [...]}``, or ``{"undo": 7}``, or
 ``{"redo": 7}``. Lines of one step belong to one edit: tracking writes one for every frame and is taken back as a whole.
 Of a long history the oldest edits become the first line, ``{"base": [...]}``, and can no longer be taken back.
+
+A line is with the system before its edit counts, so that no kill of this process loses it; `Journal.sync` waits until
+it is on the disk itself, safe from a failure of power.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -64,11 +68,12 @@ class Journal:
         self.undone: list[Step] = []
         self._hw = hw
         self._next_number = 1
+        self._is_synced = True
         self._read()
         if len(self.done) > 2 * NUM_KEPT_STEPS:
             self._make_short()
         try:
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -78,7 +83,7 @@ class Journal:
         return self._next_number - 1
 
     def do(self, edit: str, frame: int, changes: Iterable[Change], step: int | None = None) -> list[Change]:
-        """Make changes, once they are on disk.
+        """Make changes, once they are written.
 
         Args:
             edit: What is done.
@@ -112,8 +117,23 @@ class Journal:
         self._write({"redo": self.undone[-1].number})
         return self._redo()
 
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk itself.
+
+        Raises:
+            SurgvosError: The disk fails.
+        """
+        if self._is_synced:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self._is_synced = True
+
     def close(self) -> None:
         """Close the file."""
+        self.sync()
         self._file.close()
 
     def _do(self, number: int, edit: str, frame: int, changes: list[Change]) -> None:
@@ -141,13 +161,14 @@ class Journal:
         content = json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         start = self._file.tell()
         try:
-            self._file.write(content)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             # Half a line in the middle would make the file unreadable.
             self._file.truncate(start)
+            self._file.seek(start)
             raise cannot_write(self.path, error) from error
+        self._is_synced = False
 
     def _read(self) -> None:
         if not self.path.exists():

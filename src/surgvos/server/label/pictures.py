@@ -20,8 +20,9 @@ _QUALITY = 88
 class Pictures:
     """JPEGs of one video, made by one thread and kept up to a number of bytes.
 
-    Asked-for frames come first, the newest of them in front; then those that follow (and some behind) the last one
-    asked for; then, frame by frame, thumbnails of the whole video.
+    Asked-for frames come first, the newest of them in front, then asked-for thumbnails, in order; then frames that come
+    behind (and before) the last one asked for; then, frame by frame, thumbnails of the whole video. What nobody asked
+    for waits for the first frame that is, and for whatever `pause` was called for.
 
     Args:
         video: Read by this thread alone.
@@ -36,7 +37,8 @@ class Pictures:
         self._thumbnails: dict[int, bytes] = {}
         self._thumbnails_left = list(thumbnails)[::-1]
         self._asked: dict[tuple[int, bool], list[Future[bytes]]] = {}
-        self._looked_at = 0
+        self._looked_at: int | None = None
+        self._num_pauses = 0
         self._changed = threading.Condition()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="surgvos-pictures", daemon=True)
@@ -49,6 +51,17 @@ class Pictures:
     def thumbnail(self, index: int) -> Future[bytes]:
         """A small JPEG of a frame."""
         return self._ask(index, is_thumbnail=True)
+
+    def pause(self) -> None:
+        """Make only what is asked for until `resume`, once for each pause."""
+        with self._changed:
+            self._num_pauses += 1
+
+    def resume(self) -> None:
+        """Go on as before `pause`."""
+        with self._changed:
+            self._num_pauses -= 1
+            self._changed.notify()
 
     def close(self) -> None:
         """Stop the thread; those who still wait are told."""
@@ -87,7 +100,10 @@ class Pictures:
     def _next(self) -> tuple[int, bool] | None:
         """What to make next: frame, and whether its thumbnail is meant."""
         if self._asked:
-            return next(reversed(self._asked))
+            frames = (asked for asked in reversed(self._asked) if not asked[1])
+            return next(frames, next(iter(self._asked)))
+        if self._looked_at is None or self._num_pauses:
+            return None
         first, last = self._looked_at, len(self._video) - 1
         for index in (
             *range(first, min(first + NUM_AHEAD, last) + 1),

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from surgvos.core.masks import masks_to_label_map
 from surgvos.errors import ConfigError, InputError
 from surgvos.io.image_folder import ImageSequence
 from surgvos.io.label_spaces import ClassEntry, LabelSpaceFile
+from surgvos.io.locks import try_lock
 from surgvos.io.masks import write_label_map
 from surgvos.io.results import write_json_atomic
 from surgvos.io.video import open_video
@@ -140,7 +141,7 @@ class Project:
         return self._journal.new_step()
 
     def do(self, edit: str, frame: int, changes: Iterable[Change], step: int | None = None) -> list[Change]:
-        """Make an edit, once it is on disk; see `Journal.do`."""
+        """Make an edit, once it is written; see `Journal.do`."""
         made = self._journal.do(edit, frame, changes, step)
         self._note(made)
         return made
@@ -156,6 +157,10 @@ class Project:
         step = self._journal.redo()
         self._note(step.changes if step else ())
         return step
+
+    def sync(self) -> None:
+        """Wait until every edit is on the disk itself; see `Journal.sync`."""
+        self._journal.sync()
 
     def remember_place(self, place: Place) -> None:
         """Keep where the person is."""
@@ -183,7 +188,7 @@ class Project:
             pass
         (self.folder / COMPLETE).touch()
         self._journal.close()
-        os.close(self._lock)
+        self._lock.close()
 
     def label_map(self, frame: int) -> np.ndarray:
         """All objects of a frame in one map, as ``masks/`` has it."""
@@ -311,19 +316,13 @@ def _space_to_file(space: LabelSpace) -> LabelSpaceFile:
     return LabelSpaceFile(classes=classes, background=space.background, ignore=space.ignore)
 
 
-def _take(folder: Path) -> int:
+def _take(folder: Path) -> BinaryIO:
     """Hold a project for this process; the system lets go of it when the process ends, however it ends."""
-    held = os.open(folder / PROJECT, os.O_RDWR)
-    try:
-        import fcntl
-
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on this system
-        pass
-    except OSError as error:
-        os.close(held)
+    held = (folder / PROJECT).open("rb+")
+    if not try_lock(held):
+        held.close()
         raise InputError(
             f"expected a project that nobody has open, got {str(folder)!r}, which another surgvos label has open; "
             "try its page in the browser"
-        ) from error
+        )
     return held

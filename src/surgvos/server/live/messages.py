@@ -6,40 +6,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from surgvos.config.load import from_plain
-from surgvos.core.prompts import BoxPrompt, PointPrompt, Prompt, TextPrompt
-from surgvos.errors import ConfigError
+from surgvos.core.prompts import TextPrompt
+from surgvos.server.pointing import Box, Click, check_text
 from surgvos.server.security import read_message
 
 MAX_MESSAGE_BYTES = 4096
-MAX_TEXT = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Click:
-    """A click on an object, or beside it, in the picture that was seen; in pixels of the video."""
-
-    frame: int
-    object: int
-    x: float
-    y: float
-    is_on: bool = True
-
-    @property
-    def prompt(self) -> Prompt:
-        return PointPrompt((self.x, self.y), int(self.is_on))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """A box around an object in the picture that was seen: ``x0, y0, x1, y1``."""
-
-    frame: int
-    object: int
-    box_xyxy: tuple[float, float, float, float]
-
-    @property
-    def prompt(self) -> Prompt:
-        return BoxPrompt(self.box_xyxy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +21,11 @@ class Phrase:
     text: str
 
     def __post_init__(self) -> None:
-        if len(self.text) > MAX_TEXT:
-            raise ConfigError(f"expected a phrase of at most {MAX_TEXT} letters, got {len(self.text)}")
+        check_text(self.text)
 
     @property
-    def prompt(self) -> Prompt:
+    def prompt(self) -> TextPrompt:
+        """What it tells a model."""
         return TextPrompt(self.text)
 
 

@@ -11,15 +11,16 @@ export class Frames extends EventTarget {
     this.numFrames = 0;
   }
 
-  /** The picture of a frame if it is here, else null; it is fetched, and those beside it. */
+  /** The picture of a frame if it is here, else null: then it is fetched; those beside it, once it is here. */
   get(index, direction = 1) {
     const image = this.fetch(index);
+    if (!isReady(image)) return null;
     for (let step = 1; step <= NUM_AHEAD; step += 1) {
       this.fetch(index + step * direction);
       if (step === 1) this.fetch(index - direction);
     }
     while (this.kept.size > NUM_KEPT) this.kept.delete(this.kept.keys().next().value);
-    return isReady(image) ? image : null;
+    return image;
   }
 
   fetch(index) {
@@ -28,7 +29,7 @@ export class Frames extends EventTarget {
     if (image) {
       this.kept.delete(index);
     } else {
-      image = this.begin(`/frames/${index}.jpg`, index);
+      image = this.begin(`/frames/${index}.jpg`, index, this.kept, "loaded");
     }
     this.kept.set(index, image);
     return image;
@@ -36,7 +37,7 @@ export class Frames extends EventTarget {
 
   /** A small picture of a frame if it is here, else null. */
   thumbnail(index) {
-    if (!this.thumbnails.has(index)) this.thumbnails.set(index, this.begin(`/thumbnails/${index}.jpg`, index));
+    if (!this.thumbnails.has(index)) this.thumbnails.set(index, this.begin(`/thumbnails/${index}.jpg`, index, this.thumbnails, "thumbnail"));
     const image = this.thumbnails.get(index);
     return isReady(image) ? image : null;
   }
@@ -50,15 +51,16 @@ export class Frames extends EventTarget {
     return best === null ? null : this.thumbnails.get(best);
   }
 
-  begin(address, index) {
+  /** Load a picture, and decode it before it is needed; tell so. */
+  begin(address, index, images, kind) {
     const image = new Image();
-    image.addEventListener("load", () => this.dispatchEvent(new CustomEvent("loaded", { detail: index })));
-    // Whatever did not come is asked for again when it is next wanted.
-    image.addEventListener("error", () => {
-      if (this.kept.get(index) === image) this.kept.delete(index);
-      if (this.thumbnails.get(index) === image) this.thumbnails.delete(index);
-    });
+    image.fetchPriority = kind === "loaded" ? "high" : "low";
     image.src = address;
+    image.decode().then(
+      () => this.dispatchEvent(new CustomEvent(kind, { detail: index })),
+      // Whatever did not come is asked for again when it is next wanted.
+      () => images.get(index) === image && images.delete(index),
+    );
     return image;
   }
 }

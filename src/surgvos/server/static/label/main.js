@@ -130,16 +130,24 @@ function go(frame) {
   arrive();
 }
 
-/** Show the frame that we are at, and let the server know. */
-function arrive() {
+/** Show the frame that we are at. */
+function load() {
   store.load(place.frame).catch(() => {}); // it comes with the connection
-  clearTimeout(place.looking);
-  place.isTold = false;
-  place.looking = setTimeout(() => {
-    if (!connection.isOpen) return;
-    connection.ask("look", { frame: place.frame, object: place.active }).then(() => (place.isTold = true)).catch(() => {});
-  }, LOOK_AFTER_MS);
   show();
+}
+
+/** Show the frame that we have come to, and let the server know. */
+function arrive() {
+  clearTimeout(place.looking);
+  place.looking = setTimeout(tell, LOOK_AFTER_MS);
+  load();
+}
+
+/** Let the server know where we are. */
+function tell() {
+  const { frame, active } = place;
+  if (!connection.isOpen) return;
+  connection.ask("look", { frame, object: active }).then(() => (place.told = frame)).catch(() => {});
 }
 
 function choose(id) {
@@ -243,7 +251,9 @@ connection.addEventListener("project", ({ detail }) => {
   const isFirst = store.video === null;
   store.begin(detail);
   if (isFirst) begin(detail);
-  arrive();
+  // A page that has just opened is where the server said, and need not tell it.
+  if (isFirst) load();
+  else arrive();
 });
 connection.addEventListener("changed", ({ detail }) => {
   store.apply(detail);
@@ -262,7 +272,7 @@ function begin(project) {
   byId("title").textContent = project.name;
   frames.numFrames = project.video.num_frames;
   view.setVideo(project.video);
-  place.frame = project.place.frame;
+  place.frame = place.told = project.place.frame;
   place.active = store.objects.has(project.place.object) ? project.place.object : store.objects.keys().next().value ?? null;
   byId("frame").max = project.video.num_frames - 1;
   byId("timeline").setAttribute("aria-valuemax", project.video.num_frames - 1);
@@ -337,7 +347,7 @@ function setRadius(radius) {
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   localStorage.setItem("surgvos-theme", theme);
-  timeline.draw();
+  timeline.redraw();
 }
 
 document.addEventListener("click", (event) => {
@@ -367,6 +377,8 @@ byId("phrase").addEventListener("submit", (event) => {
   const text = byId("phrase-text").value.trim();
   if (text) edit("phrase", { text });
 });
+// A tab that is closed the moment it has moved is found again where it was.
+window.addEventListener("pagehide", () => place.told !== place.frame && tell());
 listen(act);
 explain(byId("keys"));
 setTool("click");

@@ -12,17 +12,18 @@ const MAX_RIBBONS = 8;
 export class Timeline {
   constructor(canvas, store, frames, go) {
     Object.assign(this, { canvas, store, frames, go, frame: 0, active: null });
-    this.context = canvas.getContext("2d");
-    new ResizeObserver(() => this.draw()).observe(canvas.parentElement);
+    this.still = null; // everything but the playhead, drawn once
+    new ResizeObserver(() => this.redraw()).observe(canvas.parentElement);
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.hover(event));
     canvas.addEventListener("pointerup", () => (this.isHeld = false));
     canvas.addEventListener("pointercancel", () => (this.isHeld = false));
-    frames.addEventListener("loaded", () => this.draw());
-    store.addEventListener("changed", () => this.draw());
+    frames.addEventListener("thumbnail", () => this.redraw());
+    store.addEventListener("changed", () => this.redraw());
   }
 
   show(frame, active) {
+    if (active !== this.active) this.still = null;
     Object.assign(this, { frame, active });
     this.canvas.setAttribute("aria-valuenow", frame);
     this.draw();
@@ -64,6 +65,12 @@ export class Timeline {
     this.canvas.title = `Frame ${frame}${said}`;
   }
 
+  /** Draw what has changed, and not only where we are. */
+  redraw() {
+    this.still = null;
+    this.draw();
+  }
+
   draw() {
     if (this.isWaiting) return;
     this.isWaiting = true;
@@ -74,12 +81,26 @@ export class Timeline {
   }
 
   drawNow() {
-    const { canvas, context } = this;
+    const { canvas } = this;
     const ratio = window.devicePixelRatio || 1;
     const height = THUMBNAIL_PX + LOCKS_PX + this.objectIds.length * (RIBBON_PX + GAP_PX);
-    canvas.style.height = `${height}px`;
-    const width = canvas.clientWidth;
-    Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+    if (!this.still) {
+      canvas.style.height = `${height}px`;
+      this.still = document.createElement("canvas");
+      Object.assign(this.still, { width: Math.round(canvas.clientWidth * ratio), height: Math.round(height * ratio) });
+      Object.assign(canvas, { width: this.still.width, height: this.still.height });
+      this.drawStill(this.still.getContext("2d"), ratio, canvas.clientWidth);
+    }
+    this.context = canvas.getContext("2d");
+    this.context.setTransform(1, 0, 0, 1, 0, 0);
+    this.context.clearRect(0, 0, canvas.width, canvas.height);
+    if (this.still.width) this.context.drawImage(this.still, 0, 0);
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.drawPlayhead(height);
+  }
+
+  drawStill(context, ratio, width) {
+    this.context = context;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const style = getComputedStyle(document.documentElement);
     this.colors = Object.fromEntries(
@@ -87,8 +108,8 @@ export class Timeline {
     );
     this.drawThumbnails(width);
     this.drawLocks();
-    this.objectIds.forEach((id, row) => this.drawRibbon(id, THUMBNAIL_PX + LOCKS_PX + row * (RIBBON_PX + GAP_PX), width));
-    this.drawPlayhead(height);
+    const frames = [...this.store.masks].sort(([a], [b]) => a - b);
+    this.objectIds.forEach((id, row) => this.drawRibbon(id, frames, THUMBNAIL_PX + LOCKS_PX + row * (RIBBON_PX + GAP_PX), width));
   }
 
   drawThumbnails(width) {
@@ -113,7 +134,7 @@ export class Timeline {
     }
   }
 
-  drawRibbon(id, top, width) {
+  drawRibbon(id, frames, top, width) {
     const { context, store } = this;
     const { name, color } = store.objects.get(id);
     const left = this.namesPx;
@@ -130,7 +151,7 @@ export class Timeline {
     const bar = Math.max(1, perFrame);
     let column = -1;
     // Where several frames share a column, the one that most needs a look is drawn last, on top.
-    for (const [frame, masks] of [...store.masks].sort(([a], [b]) => a - b)) {
+    for (const [frame, masks] of frames) {
       const mask = masks.get(id);
       if (!mask) continue;
       const x = Math.floor(left + frame * perFrame);

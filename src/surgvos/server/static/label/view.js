@@ -12,6 +12,7 @@ export class View {
     this.context = canvas.getContext("2d");
     this.layer = document.createElement("canvas");
     this.labelMap = null;
+    this.painted = null; // what the layer shows, to paint nothing twice
     this.scene = { image: null, masks: new Map(), objects: new Map(), active: null, hidden: new Set(), showsMasks: true };
     this.drawn = []; // functions that draw on top, in pixels of the video
     this.scale = 1;
@@ -23,6 +24,7 @@ export class View {
   setVideo({ width, height }) {
     Object.assign(this.layer, { width, height });
     this.labelMap = new Uint16Array(width * height);
+    this.painted = null;
     this.resize();
   }
 
@@ -89,18 +91,27 @@ export class View {
     if (!this.labelMap) return;
     const { width, height } = this.layer;
     const { masks, objects, active, hidden, showsMasks } = this.scene;
-    this.labelMap.fill(0);
-    for (const [id, mask] of masks) {
-      if (mask.counts) paintRuns(mask.counts, width, height, this.labelMap, id);
-    }
     const colors = new Map();
     for (const [id, { color }] of objects) {
       if (!hidden.has(id) && showsMasks) colors.set(id, [...color, id === active ? ALPHA_ACTIVE : ALPHA]);
     }
+    const scene = [...masks].flatMap(([id, { counts }]) => [id, counts]).concat([...colors].flat(2));
+    if (this.painted?.length === scene.length && scene.every((part, index) => part === this.painted[index])) return;
+    this.painted = scene;
+    this.labelMap.fill(0);
     const context = this.layer.getContext("2d");
-    const picture = context.createImageData(width, height);
-    fill(this.labelMap, width, height, colors, new Uint32Array(picture.data.buffer));
-    context.putImageData(picture, 0, 0);
+    context.clearRect(0, 0, width, height);
+    let [left, right] = [width, 0];
+    for (const [id, { counts }] of masks) {
+      if (!counts) continue;
+      const [first, last] = paintRuns(counts, width, height, this.labelMap, id);
+      left = Math.min(left, first);
+      right = Math.max(right, last + 1);
+    }
+    if (left >= right) return;
+    const picture = context.createImageData(right - left, height);
+    fill(this.labelMap, width, height, left, right, colors, new Uint32Array(picture.data.buffer));
+    context.putImageData(picture, left, 0);
   }
 
   draw() {
@@ -121,8 +132,8 @@ export class View {
   }
 }
 
-/** Colour a label map; pixels at the edge of an object are opaque. Colours are RGBA by id. */
-function fill(labelMap, width, height, colors, target) {
+/** Colour some columns of a label map; pixels at the edge of an object are opaque. Colours are RGBA by id. */
+function fill(labelMap, width, height, left, right, colors, target) {
   const inside = new Map();
   const edges = new Map();
   for (const [id, [red, green, blue, alpha]] of colors) {
@@ -130,15 +141,16 @@ function fill(labelMap, width, height, colors, target) {
     inside.set(id, ((alpha << 24) | base) >>> 0);
     edges.set(id, ((255 << 24) | base) >>> 0);
   }
-  for (let y = 0, index = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1, index += 1) {
+  for (let y = 0, place = 0; y < height; y += 1) {
+    for (let x = left; x < right; x += 1, place += 1) {
+      const index = y * width + x;
       const id = labelMap[index];
       if (id === 0 || !inside.has(id)) continue;
       const isEdge =
         x === 0 || y === 0 || x === width - 1 || y === height - 1 ||
         labelMap[index - 1] !== id || labelMap[index + 1] !== id ||
         labelMap[index - width] !== id || labelMap[index + width] !== id;
-      target[index] = isEdge ? edges.get(id) : inside.get(id);
+      target[place] = isEdge ? edges.get(id) : inside.get(id);
     }
   }
 }

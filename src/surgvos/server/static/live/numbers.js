@@ -18,7 +18,8 @@ export function showNumbers(list, state, source) {
     state.textContent = status.failure ? `segmenting failed: ${status.failure}` : status.state;
     const rows = {
       "picture, per second": number(status.picture_fps, 1),
-      "fewest in a second": number(status.picture_fps_lowest, 0),
+      "fewest in any second": number(status.picture_fps_lowest, 0),
+      "picture to picture p99": `${number(status.picture_gap.p99_ms, 0)} ms`,
       "mask latency p50 / p95": `${number(status.latency.p50_ms, 0)} / ${number(status.latency.p95_ms, 0)} ms`,
       "mask age p50 / p95": `${number(status.mask_age.p50_ms, 0)} / ${number(status.mask_age.p95_ms, 0)} ms`,
       "frames segmented": `${status.num_segmented} of ${status.num_received}`,

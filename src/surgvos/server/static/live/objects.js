@@ -1,6 +1,7 @@
 // The list of objects: what each is called, how it is, and how it was: a ribbon of the last minute.
 const RIBBON_MS = 60000;
 const RIBBON_STEP_MS = 200;
+const LONGEST_STEP_MS = 1000; // what lasts longer was not seen
 const PHASE_COLORS = { tracking: null, absent: "#8a94a0", searching: "#4f8fd9", confirming: "#8d6fd1", lost: "#d9534f" };
 
 export class Objects {
@@ -78,10 +79,12 @@ export class Objects {
     while (row.history[0][0] < nowMs - RIBBON_MS) row.history.shift();
     const context = row.ribbon.getContext("2d");
     context.clearRect(0, 0, row.ribbon.width, 1);
-    for (const [ms, color] of row.history) {
+    const columnOf = (ms) => Math.round(row.ribbon.width - (nowMs - ms) / RIBBON_STEP_MS);
+    row.history.forEach(([ms, color], index) => {
+      const untilMs = Math.min(row.history[index + 1]?.[0] ?? nowMs, ms + LONGEST_STEP_MS);
       context.fillStyle = color;
-      context.fillRect(row.ribbon.width - 2 - (nowMs - ms) / RIBBON_STEP_MS, 0, 2, 1);
-    }
+      context.fillRect(columnOf(ms), 0, columnOf(untilMs) - columnOf(ms), 1);
+    });
   }
 
   markCurrent() {
