@@ -166,12 +166,23 @@ class ReferringNano(NanoModel):
     def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
         """Look for phrases in one image alone; see `ReferringModel`."""
         found, presence, iou = self.phrase_finder(features.levels, text)
-        prompted = self.nothing_prompted[None, :, None, None].expand_as(found).to(found.dtype)
-        logits, _, _ = self.mask_decoder(features.levels, torch.cat((found, prompted), dim=1), text.image)
-        logits, presence = logits.float(), presence.float()
-        if not self.training:
-            logits = torch.where(presence[:, None, None, None] > 0, logits, ABSENT_LOGIT)
+        presence = presence.float()
+        if self.training:
+            logits = self._outline(features.levels, found, text.image)
+        else:
+            logits = found.new_full((len(found), 1, *features.levels[0].shape[-2:]), ABSENT_LOGIT, dtype=torch.float32)
+            # What is not there has no outline, and outlines take most of the time.
+            shown = (presence > 0).nonzero().flatten()
+            if len(shown):
+                where = shown if text.image is None else text.image[shown]
+                seen = features if features.num_images == 1 else features.take(where)
+                logits[shown] = self._outline(seen.levels, found[shown])
         return MaskPrediction(logits, iou.float().sigmoid()[:, None], presence)
+
+    def _outline(self, levels: tuple[Tensor, ...], found: Tensor, image: Tensor | None = None) -> Tensor:
+        """Mask logits, float32 ``(B, 1, h, w)`` at stride 2, of what was found."""
+        prompted = self.nothing_prompted[None, :, None, None].expand_as(found).to(found.dtype)
+        return self.mask_decoder(levels, torch.cat((found, prompted), dim=1), image)[0].float()
 
     def decode(
         self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
