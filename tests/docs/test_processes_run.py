@@ -71,7 +71,7 @@ def test_workers_of_a_cluster(here: Path) -> None:
     pytest.importorskip("ray", reason=NO_RAY)
     port, client_port = free_ports(2)
     start = f"ray start --head --port={port} --ray-client-server-port={client_port} --num-cpus=2 --block"
-    with running(shlex.split(start), here):
+    with running(shlex.split(start), here, "head.txt"):
         for each in (port, client_port):
             run([sleep_until(here, each)], here)
         for command in ON_A_CLUSTER:
@@ -143,12 +143,12 @@ def run(words: Sequence[str], folder: Path, **settings: str) -> str:
 
 
 @contextmanager
-def running(words: Sequence[str], folder: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(words: Sequence[str], folder: Path, said: str = SAID, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program, with those of this environment and of ``folder/bin`` in reach; whatever it starts ends with it."""
     path = os.pathsep.join((str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = os.environ | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1", **settings}
-    with open(folder / SAID, "w") as said:
-        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=said, start_new_session=True)
+    with open(folder / said, "w") as output:
+        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=output, start_new_session=True)
     try:
         yield process
     finally:
