@@ -29,6 +29,7 @@ HERE = [command for command in ALL if re.search(r"--(workers|ray local) ", comma
 ON_A_CLUSTER = [command for command in ALL if re.match(r"segment .*--ray (?!local)", command.text)]
 
 SAID = "said.txt"
+NO_RAY = "Ray is not installed: pip install 'surgvos[ray]'"
 PATIENCE_S = 300
 """A busy machine is no failure."""
 
@@ -61,13 +62,16 @@ def here(files: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", HERE, ids=str)
 def test_workers_of_this_machine(command: Command, here: Path) -> None:
+    if "--ray" in command.words:
+        pytest.importorskip("ray", reason=NO_RAY)
     assert "2 of 2 videos" in run([sys.executable, "-m", "surgvos", *command.words], here)
 
 
 def test_workers_of_a_cluster(here: Path) -> None:
+    pytest.importorskip("ray", reason=NO_RAY)
     port, client_port = free_ports(2)
     start = f"ray start --head --port={port} --ray-client-server-port={client_port} --num-cpus=2 --block"
-    with running(shlex.split(start), here):
+    with running(shlex.split(start), here, "head.txt"):
         for each in (port, client_port):
             run([sleep_until(here, each)], here)
         for command in ON_A_CLUSTER:
@@ -89,6 +93,8 @@ def test_training(command: Command, weights: Path, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("script", SCRIPTS, ids=["segment", "train"])
 def test_scripts_for_slurm(script: str, here: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not here is said otherwise: GPUs, the paths of a shared disk, and SLURM itself."""
+    if "ray" in script:
+        pytest.importorskip("ray", reason=NO_RAY)
     (port,) = free_ports(1)
     monkeypatch.chdir(here)
     use_miniatures(weights, monkeypatch)
@@ -137,12 +143,12 @@ def run(words: Sequence[str], folder: Path, **settings: str) -> str:
 
 
 @contextmanager
-def running(words: Sequence[str], folder: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(words: Sequence[str], folder: Path, said: str = SAID, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program, with those of this environment and of ``folder/bin`` in reach; whatever it starts ends with it."""
     path = os.pathsep.join((str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = os.environ | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1", **settings}
-    with open(folder / SAID, "w") as said:
-        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=said, start_new_session=True)
+    with open(folder / said, "w") as output:
+        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=output, start_new_session=True)
     try:
         yield process
     finally:

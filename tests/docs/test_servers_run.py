@@ -16,6 +16,7 @@ import pytest
 
 from docs.pages import COMMANDS, Command, blocks
 
+pytest.importorskip("fastapi", reason="the packages of a server are not installed: pip install 'surgvos[server]'")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 
 SERVERS = list({command.text: command for command in COMMANDS if command.is_server}.values())

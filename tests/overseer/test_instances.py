@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from overseer.films import HW, FakeDetector, Film, always
 from surgvos.core import Frame, LabelSpace
-from surgvos.core.instances import class_of, free_instance, instance_names, merge_instances
+from surgvos.core.instances import class_of, free_instance, instance_names, instance_palette, merge_instances
 from surgvos.core.labels import Label
 from surgvos.errors import ConfigError
 from surgvos.io.masks import read_label_map
@@ -39,6 +39,12 @@ def boxes(*places: Box) -> np.ndarray:
     for mask, (top, left, bottom, right) in zip(masks, places, strict=True):
         mask[top:bottom, left:right] = True
     return masks
+
+
+def test_two_of_a_class_have_shades_of_its_colour() -> None:
+    palette = instance_palette(SPACE)
+    assert tuple(palette[100 * GRASPER + 1]) == SPACE[GRASPER].color
+    assert len({tuple(palette[100 * GRASPER + number]) for number in range(1, 6)}) == 5
 
 
 def graspers(*places: Box, scores: Sequence[float] | None = None) -> Detection:

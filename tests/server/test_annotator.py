@@ -189,6 +189,17 @@ def test_a_label_gives_a_name_and_a_colour(annotator: Annotator) -> None:
     assert annotator.project.labels.objects[3].color == (1, 2, 3)
 
 
+def test_two_of_a_class_are_told_apart(annotator: Annotator) -> None:
+    for _ in range(3):
+        annotator.name_object(NameObject(label="hook"))
+    annotator.remove_object(RemoveObject(object=4))
+    annotator.name_object(NameObject(label="hook"))
+    hooks = {i: value for i, value in annotator.project.labels.objects.items() if value.label == "hook"}
+    assert {i: value.name for i, value in hooks.items()} == {3: "hook", 5: "hook 3", 6: "hook 4"}
+    assert hooks[3].color == SPACE[2].color
+    assert len({value.color for value in hooks.values()}) == 3
+
+
 def test_a_removed_object_takes_its_masks_along_and_its_id_is_not_given_again(annotator: Annotator) -> None:
     click(annotator, 0, 2, "green")
     annotator.remove_object(RemoveObject(object=2))

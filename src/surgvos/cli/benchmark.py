@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgvos.cli.option_groups import with_option_groups
+from surgvos.cli.segment_options import ModelOptions
 from surgvos.cli.sizes import parse_size
 from surgvos.errors import ConfigError
 
@@ -18,29 +21,62 @@ if TYPE_CHECKING:
 _PEER = "transformers"
 
 
-def benchmark(
-    model: Annotated[str, typer.Option(help="A model's name, or its weights.")] = "surgvos-nano",
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Build the named network without its weights: nothing is fetched.")
-    ] = False,
-    size: Annotated[
-        int | None, typer.Option(min=32, help="Side of the square input, for SAM 2 [the model's own].")
-    ] = None,
-    video: Annotated[str | None, typer.Option(help="Size of the video, such as 1280x720 [the model's input].")] = None,
-    objects: Annotated[int, typer.Option(min=1, max=250, help="Objects followed together.")] = 1,
-    frames: Annotated[int, typer.Option(min=1, help="Frames that are timed, after a warm-up.")] = 20,
-    memory: Annotated[str, typer.Option(help="What is remembered.")] = "recent",
-    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    backend: Annotated[
-        str, typer.Option(help="Engine of the image encoder: torch, compile (PyTorch's compiler) or onnx (CPU, fp32).")
-    ] = "torch",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU [PyTorch's choice].")] = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOptions:
+    """What is timed."""
+
+    video: Annotated[str | None, typer.Option(help="Size of the video, such as 1280x720 [the model's input]")] = None
+    objects: Annotated[int, typer.Option(min=1, max=250, help="Objects followed together")] = 1
+    frames: Annotated[int, typer.Option(min=1, help="Frames that are timed, after a warm-up")] = 20
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU [PyTorch's choice]")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerOptions:
+    """What it is compared with."""
+
     versus: Annotated[
-        str | None, typer.Option(help="transformers: run Hugging Face's Sam2VideoModel with the same weights as well.")
-    ] = None,
-    peer_dtype: Annotated[str, typer.Option(help="Precision of the other side: fp32, bf16 or fp16.")] = "fp32",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+        str | None, typer.Option(help="transformers: run Hugging Face's Sam2VideoModel with the same weights as well")
+    ] = None
+    peer_dtype: Annotated[str, typer.Option(help="Precision of the other side: fp32, bf16 or fp16")] = "fp32"
+
+    def check(self, video: str | None) -> None:
+        """Refuse what cannot be compared."""
+        if self.versus not in (None, _PEER):
+            raise ConfigError(f"expected --versus {_PEER}, got {self.versus!r}")
+        if self.versus and video:
+            raise ConfigError("expected --versus without --video, got both; both sides see frames of the input's size")
+
+    def make(self, model: Any) -> TransformersPeer:
+        """The same network, run by transformers."""
+        import torch
+
+        from surgvos.evaluation.peers import TransformersPeer
+        from surgvos.models.devices import resolve_dtype
+        from surgvos.models.sam2 import Sam2Model
+
+        if not isinstance(model, Sam2Model):
+            raise ConfigError(f"expected a SAM 2 model to compare with {_PEER}, got a {type(model).__name__}")
+        return TransformersPeer(model, resolve_dtype(self.peer_dtype, torch.device("cpu")))
+
+    def names(self) -> dict[str, str]:
+        """What a report says of it; nothing where nothing is compared."""
+        if not self.versus:
+            return {}
+        import transformers
+
+        return {"versus": f"{_PEER} {transformers.__version__}", "peer_dtype": self.peer_dtype}
+
+
+@with_option_groups
+def benchmark(
+    network: ModelOptions,
+    work: WorkOptions,
+    peer: PeerOptions,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Build the named network without its weights: nothing is fetched")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here")] = None,
 ) -> None:
     """Measure seconds per frame, in each stage, and memory, from images to masks; without decoding and writing.
 
@@ -55,41 +91,35 @@ def benchmark(
     from surgvos.cli.progress import progress_bar
     from surgvos.evaluation.timing import measure
 
-    if versus not in (None, _PEER):
-        raise ConfigError(f"expected --versus {_PEER}, got {versus!r}")
-    if versus and video:
-        raise ConfigError("expected --versus without --video, got both; both sides see frames of the input's size")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    network = _load(model, random_weights=random_weights, device=device, dtype=dtype, size=size, backend=backend)
-    image_hw = None if video is None else parse_size(video)
+    peer.check(work.video)
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    model = _load(network, random_weights=random_weights)
+    image_hw = None if work.video is None else parse_size(work.video)
     with progress_bar("frames") as progress:
         timing = measure(
-            network,
-            num_objects=objects,
-            num_frames=frames,
-            memory=memory,
+            model,
+            num_objects=work.objects,
+            num_frames=work.frames,
+            memory=network.memory,
             image_hw=image_hw,
-            make_peer=(lambda: _peer(network, peer_dtype)) if versus else None,
+            make_peer=(lambda: peer.make(model)) if peer.versus else None,
             progress=progress,
         )
     setting = {
-        "model": model,
+        "model": network.model,
         "random_weights": random_weights,
-        "input_hw": network.input_hw(image_hw or (720, 1280)),
-        "objects": objects,
-        "frames": frames,
-        "memory": memory,
-        "dtype": str(network.compute_dtype).removeprefix("torch."),
-        "device": str(next(network.parameters()).device),
-        "backend": backend,
+        "input_hw": model.input_hw(image_hw or (720, 1280)),
+        "objects": work.objects,
+        "frames": work.frames,
+        "memory": network.memory,
+        "dtype": str(model.compute_dtype).removeprefix("torch."),
+        "device": str(next(model.parameters()).device),
+        "backend": network.backend,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        **peer.names(),
     }
-    if versus:
-        import transformers
-
-        setting |= {"versus": f"{_PEER} {transformers.__version__}", "peer_dtype": peer_dtype}
     _show(setting, timing)
     if json_file is not None:
         from surgvos.io.results import write_json_atomic
@@ -97,25 +127,14 @@ def benchmark(
         write_json_atomic(json_file, setting | _to_json(timing))
 
 
-def _load(name: str, *, random_weights: bool, device: str, dtype: str, size: int | None, backend: str) -> VideoModel:
+def _load(network: ModelOptions, *, random_weights: bool) -> VideoModel:
     from surgvos.models.backends import use_backend
     from surgvos.models.random_weights import build_with_random_weights
     from surgvos.models.registry import load_model
 
     load = build_with_random_weights if random_weights else load_model
-    return use_backend(load(name, device=device, dtype=dtype, image_size=size), backend)
-
-
-def _peer(model: Any, dtype: str) -> TransformersPeer:
-    import torch
-
-    from surgvos.evaluation.peers import TransformersPeer
-    from surgvos.models.devices import resolve_dtype
-    from surgvos.models.sam2 import Sam2Model
-
-    if not isinstance(model, Sam2Model):
-        raise ConfigError(f"expected a SAM 2 model to compare with {_PEER}, got a {type(model).__name__}")
-    return TransformersPeer(model, resolve_dtype(dtype, torch.device("cpu")))
+    model = load(network.model, device=network.device, dtype=network.dtype, image_size=network.size)
+    return use_backend(model, network.backend)
 
 
 def _show(setting: dict[str, Any], timing: Timing) -> None:

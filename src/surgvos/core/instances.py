@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from surgvos.core.labels import LabelSpace
+from surgvos.core.labels import LabelSpace, shade
 
 INSTANCES_PER_CLASS = 100
 """Ids that a class has; number 0 of them is not used, so that an instance of class 0 is not 0."""
@@ -46,5 +46,9 @@ def instance_names(classes: LabelSpace) -> dict[int, str]:
 
 
 def instance_palette(classes: LabelSpace) -> np.ndarray:
-    """Colours by instance id, uint8 ``(n, 3)`` RGB: those of the classes."""
-    return np.repeat(classes.palette(), INSTANCES_PER_CLASS, axis=0)
+    """Colours by instance id, uint8 ``(n, 3)`` RGB: that of the class for the first of it, shades for the others."""
+    palette = np.repeat(classes.palette(), INSTANCES_PER_CLASS, axis=0)
+    for label in classes.labels:
+        for number in range(1, INSTANCES_PER_CLASS):
+            palette[label.id * INSTANCES_PER_CLASS + number] = shade(label.color, number - 1)
+    return palette

@@ -10,6 +10,9 @@ import numpy as np
 
 from surgvos.errors import InputError
 
+_SHADES = ((0, 0.0), (255, 0.45), (0, 0.4), (255, 0.7), (0, 0.65))
+"""Of which two colours are mixed: black or white, and how much of it."""
+
 
 def object_palette(num_colors: int = 256) -> np.ndarray:
     """Colours for object ids: black for 0, then hues far apart from each other and from red tissue.
@@ -25,6 +28,18 @@ def object_palette(num_colors: int = 256) -> np.ndarray:
         value = (1.0, 0.88, 0.75)[(position // 3) % 3]
         colors.append(colorsys.hsv_to_rgb(hue, saturation, value))
     return np.round(np.array(colors) * 255).astype(np.uint8)
+
+
+def shade(color: tuple[int, int, int], number: int) -> tuple[int, int, int]:
+    """A colour for one of several things of a kind: that of the kind for the first, then lighter and darker ones.
+
+    Args:
+        color: RGB of the kind.
+        number: From 0; after five shades they repeat.
+    """
+    towards, share = _SHADES[number % len(_SHADES)]
+    red, green, blue = (round(value + (towards - value) * share) for value in color)
+    return red, green, blue
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 
 import cv2
 import numpy as np
 
 from surgvos.core.frame import Frame
+from surgvos.core.labels import shade
 from surgvos.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, TextPrompt, check_prompt_fits
 from surgvos.core.results import FrameResult, ObjectResult, Phase
 from surgvos.errors import InputError
+from surgvos.io.label_spaces import ClassEntry
 from surgvos.overseer.alone import exclusive_masks
 from surgvos.overseer.detector import Detector
 from surgvos.referring.referrer import reads_phrases
@@ -151,17 +154,25 @@ class Annotator:
             raise InputError(f"expected a label of the project's label space, got {asked.label[:40]!r}")
         object_id = self._free_id([]) if asked.object is None else asked.object
         before = None if asked.object is None else self._known(asked.object)
-        entry = known.get(asked.label or "")
-        color = asked.color or (entry.color if entry else None) or (before.color if before else None)
-        value = LabelledObject(
-            name=asked.name or (entry.name if entry else f"object {object_id}"),
-            color=color or default_color(object_id),
-            label=asked.label,
-        )
+        name, color = self._name_and_color(object_id, known.get(asked.label or ""), before)
+        value = LabelledObject(name=asked.name or name, color=asked.color or color, label=asked.label)
         if value == before:
             return []
         edit = "add object" if before is None else "rename"
         return self.project.do(edit, self.project.place.frame, [SetObject(object_id, value)])
+
+    def _name_and_color(
+        self, object_id: int, entry: ClassEntry | None, before: LabelledObject | None
+    ) -> tuple[str, tuple[int, int, int]]:
+        """What an object is called and how it is shown, unless a person says otherwise: of its class, which is it?"""
+        own_color = before.color if before else default_color(object_id)
+        if entry is None:
+            return f"object {object_id}", own_color
+        objects = self.project.labels.objects.items()
+        taken = {value.name for i, value in objects if i != object_id and value.label == entry.name}
+        numbered = ((n, f"{entry.name} {n + 1}" if n else entry.name) for n in count(len(taken)))
+        number, name = next((n, name) for n, name in numbered if name not in taken)
+        return name, shade(entry.color, number) if entry.color else own_color
 
     def remove_object(self, asked: RemoveObject) -> list[Change]:
         """Take an object out of the project."""
