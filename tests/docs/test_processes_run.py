@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import socket
@@ -71,12 +72,13 @@ def test_workers_of_a_cluster(here: Path) -> None:
     pytest.importorskip("ray", reason=NO_RAY)
     port, client_port = free_ports(2)
     start = f"ray start --head --port={port} --ray-client-server-port={client_port} --num-cpus=2 --block"
-    with running(shlex.split(start), here, "head.txt"):
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with running(shlex.split(start), here, "head.txt", **token):
         for each in (port, client_port):
             run([sleep_until(here, each)], here)
         for command in ON_A_CLUSTER:
             words = [word.replace("head:10001", f"127.0.0.1:{client_port}") for word in command.words]
-            said = run([sys.executable, "-m", "surgvos", *words], here, RAY_ADDRESS=f"127.0.0.1:{port}")
+            said = run([sys.executable, "-m", "surgvos", *words], here, RAY_ADDRESS=f"127.0.0.1:{port}", **token)
             assert "2 of 2 videos" in said
             shutil.rmtree(here / "out")
 
@@ -146,7 +148,9 @@ def run(words: Sequence[str], folder: Path, **settings: str) -> str:
 def running(words: Sequence[str], folder: Path, said: str = SAID, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program, with those of this environment and of ``folder/bin`` in reach; whatever it starts ends with it."""
     path = os.pathsep.join((str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
-    environment = os.environ | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1", **settings}
+    # Ray leaves what it decides about tokens in the environment of the tests.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = inherited | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1", **settings}
     with open(folder / said, "w") as output:
         process = subprocess.Popen(words, cwd=folder, env=environment, stdout=output, start_new_session=True)
     try:
