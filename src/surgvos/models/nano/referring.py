@@ -174,12 +174,12 @@ class ReferringNano(NanoModel):
             # What is not there has no outline, and outlines take most of the time.
             shown = (presence > 0).nonzero().flatten()
             if len(shown):
-                where = shown if text.image is None else text.image[shown]
-                seen = features if features.num_images == 1 else features.take(where)
-                logits[shown] = self._outline(seen.levels, found[shown])
+                images = shown if text.image is None else text.image[shown]
+                chosen = None if features.num_images == 1 else images
+                logits[shown] = self._outline(features.levels, found[shown], chosen)
         return MaskPrediction(logits, iou.float().sigmoid()[:, None], presence)
 
-    def _outline(self, levels: tuple[Tensor, ...], found: Tensor, image: Tensor | None = None) -> Tensor:
+    def _outline(self, levels: tuple[Tensor, ...], found: Tensor, image: Tensor | None) -> Tensor:
         """Mask logits, float32 ``(B, 1, h, w)`` at stride 2, of what was found."""
         prompted = self.nothing_prompted[None, :, None, None].expand_as(found).to(found.dtype)
         return self.mask_decoder(levels, torch.cat((found, prompted), dim=1), image)[0].float()
