@@ -182,6 +182,17 @@ def nano_overseer_refine() -> TrainConfig:
     )
 
 
+def nano_overseer_finish() -> TrainConfig:
+    """The overseer in the box goes on from ``nano_overseer_refine`` for longer than both runs before it."""
+    refine = nano_overseer_refine()
+    return replace(
+        refine,
+        init_from="runs/nano_overseer_refine/model.safetensors",
+        stages=(_stage(4800, 1, (192, 240), 12), _stage(900, 1, (256, 320), 8)),
+        seed=7,
+    )
+
+
 def nano_finetune() -> TrainConfig:
     """The box model on videos of one's own: set ``data.root`` to their folder."""
     clips = nano_clips()
@@ -355,6 +366,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_phrases,
         nano_overseer,
         nano_overseer_refine,
+        nano_overseer_finish,
         nano_finetune,
         sam2_finetune,
         endovis18_instrument,
