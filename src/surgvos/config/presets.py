@@ -188,7 +188,7 @@ def nano_overseer_finish() -> TrainConfig:
     return replace(
         refine,
         init_from="runs/nano_overseer_refine/model.safetensors",
-        stages=(_stage(4800, 1, (192, 240), 12), _stage(900, 1, (256, 320), 8)),
+        stages=(_stage(9000, 1, (192, 240), 12), _stage(1200, 1, (256, 320), 8)),
         seed=7,
     )
 
