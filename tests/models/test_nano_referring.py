@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgvos.errors import InputError
+from surgvos.errors import CheckpointError, InputError
+from surgvos.memory import MemoryQuery
+from surgvos.models.checkpoints import load_checkpoint, save_model
 from surgvos.models.interface import ABSENT_LOGIT
 from surgvos.models.nano import NanoModel, ReferringNano, ReferringNanoConfig
+from surgvos.models.nano.motion import MotionLook, local_resemblance
 from surgvos.models.nano.text import buckets_of, words_of
+from surgvos.models.registry import load_model
+from surgvos.referring.referrer import Referrer, Wanted
+from surgvos.training.networks import initial_model
 
 TOY = ReferringNanoConfig(
     widths=(8, 8, 16, 16),
@@ -88,3 +97,115 @@ def test_following_is_that_of_the_model_it_builds_on(model: ReferringNano) -> No
     a = model.decode(ours, model.condition(ours, None), None, multimask=False)
     b = base.decode(theirs, base.condition(theirs, None), None, multimask=False)
     torch.testing.assert_close(a.logits, b.logits, rtol=0, atol=0)
+
+
+SEES_MOTION = dataclasses.replace(TOY, sees_motion=True)
+
+
+@pytest.fixture
+def sees_motion() -> ReferringNano:
+    """A reader that has learnt something of motion."""
+    torch.manual_seed(0)
+    model = ReferringNano(SEES_MOTION).eval()
+    assert model.phrase_finder.motion_16 is not None
+    torch.nn.init.normal_(model.phrase_finder.motion_16.say.weight)
+    return model
+
+
+def test_where_a_place_came_from_resembles_it_most() -> None:
+    before = torch.nn.functional.normalize(torch.randn(2, 8, 9, 12), dim=1)
+    now = before.roll((2, -1), dims=(2, 3))  # down by two, left by one
+    found = local_resemblance(now, before, reach=2)
+    assert found.shape == (2, 25, 9, 12)
+    came_from = found.argmax(dim=1)[:, 3:6, 3:9]
+    assert (came_from == 0 * 5 + 3).all()
+    assert (found[:, 0, 0] == 0).all()  # beyond the border
+
+
+@torch.inference_mode()
+def test_what_is_to_be_learnt_of_motion_changes_nothing_at_first() -> None:
+    """The box model's own answers, bit by bit, with a frame before and without."""
+    plain = load_model("surgvos-nano", device="cpu", dtype="fp32")
+    assert isinstance(plain, ReferringNano)
+    config = dataclasses.replace(plain.config, sees_motion=True)
+    begins = initial_model(config, "surgvos-nano").eval()
+    assert isinstance(begins, ReferringNano)
+    assert (begins.num_previous, plain.num_previous) == (1, int(plain.config.sees_motion))
+    first, second = (plain.encode_image(torch.randn(1, 3, 64, 96)) for _ in range(2))
+    text = plain.encode_text(["the moving grasper", "liver"])
+    text = dataclasses.replace(text, image=torch.zeros(2, dtype=torch.int64))
+    for previous in ((), (first,)):
+        ours = begins.phrase_finder(second.levels, text, *(frame.levels for frame in previous))
+        theirs = plain.phrase_finder(second.levels, text)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@torch.inference_mode()
+def test_a_frame_before_matters_to_what_sees_motion(sees_motion: ReferringNano) -> None:
+    shifted = torch.randn(1, 3, 64, 96)
+    now, before = sees_motion.encode_image(shifted), sees_motion.encode_image(shifted.roll(8, dims=3))
+    text = sees_motion.encode_text(["the moving grasper"])
+    moved, still, alone = (
+        sees_motion.refer(now, previous, text).presence_logits for previous in ((before,), (now,), ())
+    )
+    assert len({moved.item(), still.item(), alone.item()}) == 3
+
+
+@torch.inference_mode()
+def test_each_image_is_compared_with_its_own_before(sees_motion: ReferringNano) -> None:
+    look = sees_motion.phrase_finder.motion_16
+    assert look is not None
+    now, before = torch.randn(2, 3, 8, 16, 24)
+    together = look(now, before)
+    assert together.shape == (3, 16, 4, 6)
+    torch.testing.assert_close(look(now[1:2], before[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_frame_looked_at_last_is_shown_beside_the_next(sees_motion: ReferringNano) -> None:
+    referrer, wanted = Referrer(sees_motion), [Wanted(("hook",), since=0)]
+    frames = [sees_motion.encode_image(torch.randn(1, 3, 64, 64)) for _ in range(3)]
+    found = [referrer.look(frames[i], MemoryQuery(i), wanted) for i in (0, 1)]
+    text = sees_motion.encode_text(["hook"])
+    expected = [sees_motion.refer(frames[0], (), text), sees_motion.refer(frames[1], frames[:1], text)]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.prediction.presence_logits, theirs.presence_logits, rtol=0, atol=0)
+
+
+def test_files_say_whether_motion_is_seen(sees_motion: ReferringNano, tmp_path: Path) -> None:
+    save_model(tmp_path / "sees.safetensors", sees_motion)
+    loaded = load_checkpoint(tmp_path / "sees.safetensors")
+    assert isinstance(loaded, ReferringNano)
+    assert loaded.config == SEES_MOTION
+    full = {name: ReferringNano(ReferringNanoConfig(sees_motion=sees)) for name, sees in (("a", True), ("b", False))}
+    for name, model in full.items():
+        torch.save(model.state_dict(), tmp_path / f"{name}.pt")  # bare weights, as of another program
+        again = load_checkpoint(tmp_path / f"{name}.pt")
+        assert isinstance(again, ReferringNano)
+        assert again.config == model.config
+    state = full["a"].state_dict()
+    del state["phrase_finder.motion_16.say.bias"]
+    torch.save(state, tmp_path / "part.pt")
+    with pytest.raises(CheckpointError, match=r"1 missing \(first: phrase_finder.motion_16.say.bias"):
+        load_checkpoint(tmp_path / "part.pt")
+
+
+def test_a_shift_can_be_learnt() -> None:
+    """From pairs of noise: did the right half move, or the left one?"""
+    torch.manual_seed(0)
+    look = MotionLook(8, 1)
+    optimiser = torch.optim.AdamW(look.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(25):
+        before = torch.randn(8, 8, 16, 32)
+        right = torch.rand(8) < 0.5
+        moved = before.roll(1, dims=3)
+        now = torch.where((torch.arange(32) >= 16) == right[:, None, None, None], moved, before)
+        truth = ((torch.arange(8) >= 4) == right[:, None, None, None]).float().expand(8, 1, 4, 8)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(look(now, before), truth)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(0.6931, abs=1e-3)  # it begins by saying nothing
+    assert sum(losses[-5:]) / 5 < 0.35

@@ -15,7 +15,7 @@ from models.test_text_model import TOY
 from surgvos.config.load import from_plain, to_plain
 from surgvos.data.batches import BatchShape
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
-from surgvos.errors import ConfigError
+from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.interface import EncodedMemory, ImageFeatures, MaskPrediction, PromptBatch, TextFeatures
 from surgvos.models.nano import ReferringNano, ReferringNanoConfig
 from surgvos.models.registry import load_model
@@ -116,6 +116,35 @@ def test_looking_sees_the_frames_before_and_what_it_predicts_last_is_remembered(
     assert judged == [batch.num_objects] * 5
 
 
+def test_what_is_only_shown_is_not_judged_but_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = ReferringNano(replace(READER, sees_motion=True)).train()
+    judged: list[Tensor] = []
+    judge = referring.frame_losses
+
+    def judging(prediction: MaskPrediction, masks: Tensor, settings: LossSettings) -> FrameLosses:
+        judged.append(masks)
+        return judge(prediction, masks, settings)
+
+    monkeypatch.setattr(referring, "frame_losses", judging)
+    shape = BatchShape(num_frames=2, image_hw=(64, 64), batch_size=2)
+    data = replace(DATA, scene=replace(DATA.scene, rest=0.5), motion_share=0.5)
+    pair, alone = (data.open(replace(shape, num_frames=num_frames), seed=0)[0] for num_frames in (2, 1))
+    settings = ReferringSettings(num_shown=1)
+    forward_referring(model, pair, settings).total.backward()
+    assert len(judged) == 1
+    assert judged[0] is not pair.masks[0]
+    assert torch.equal(judged[0], pair.masks[1])
+    look = model.phrase_finder.motion_16
+    assert look is not None
+    assert look.say.weight.grad is not None
+    assert look.say.weight.grad.any()
+    model.zero_grad()
+    forward_referring(model, alone, settings).total.backward()  # too short to show anything first
+    assert len(judged) == 2
+    assert look.say.weight.grad is None
+
+
 def test_clips_without_phrases_are_refused() -> None:
     model = ReferringNano(READER)
     batch = DATA.open(BatchShape(num_frames=1, image_hw=(64, 64), batch_size=2), seed=0)[0]
@@ -133,6 +162,31 @@ def test_a_reader_begins_with_what_the_tracker_sees(tmp_path: Path) -> None:
     assert expected
     for name, value in reader.phrase_finder.stages.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+
+def test_a_reader_that_sees_motion_begins_with_one_that_does_not(tmp_path: Path) -> None:
+    base = train(reading_run(1), tmp_path / "base", device="cpu").weights
+    data = replace(DATA, scene=replace(DATA.scene, rest=0.5), motion_share=0.5)
+    config = replace(
+        reading_run(3, num_frames=2),
+        model=replace(READER, sees_motion=True),
+        init_from=str(base),
+        data=data,
+        task=ReferringSettings(num_shown=1),
+    )
+    begins = initial_model(config.model, config.init_from)
+    known = load_model(base, device="cpu", dtype="fp32").state_dict()  # type: ignore[union-attr, arg-type]
+    for name, value in begins.state_dict().items():
+        if name in known:
+            torch.testing.assert_close(value, known[name], rtol=0, atol=0)
+    assert {name.split(".")[1] for name in begins.state_dict().keys() - known.keys()} == {"motion_16"}
+    config = from_plain(TrainConfig, to_plain(config))
+    after = load_model(train(config, tmp_path / "sees", device="cpu").weights, device="cpu")  # type: ignore[arg-type]
+    assert isinstance(after, ReferringNano)
+    assert after.num_previous == 1
+    assert after.phrase_finder.motion_16.say.weight.any()  # type: ignore[union-attr]
+    with pytest.raises(CheckpointError, match="another size or kind"):
+        initial_model(replace(config.model, joint_depth=2), config.init_from)  # type: ignore[arg-type]
 
 
 def test_a_reader_is_trained_on_weights_that_stay_as_they_are(tmp_path: Path) -> None:

@@ -153,6 +153,29 @@ def nano_phrases() -> TrainConfig:
     )
 
 
+def nano_motion() -> TrainConfig:
+    """The box model learns to tell what moves from what stands still, after ``nano_phrases``."""
+    phrases = nano_phrases()
+    assert isinstance(phrases.data, SyntheticPhrasesConfig)
+    assert isinstance(phrases.task, ReferringSettings)
+    # Long plans of coming and going are jumps in a clip of two frames.
+    scene = replace(phrases.data.scene, rest=0.4, insertion=0.08, reentry=0.02, late_entry=0.02, exit=0.02)
+    alone, pair = (BatchShape(num_frames=n, image_hw=(160, 192), batch_size=16) for n in (1, 2))
+    return replace(
+        phrases,
+        model=ReferringNanoConfig(sees_motion=True),
+        init_from="surgvos-nano",
+        data=replace(phrases.data, scene=scene, motion_share=0.35, num_phrases=5, num_absent=2),
+        stages=(
+            Stage(steps=1500, batch=pair, other_batches=(pair, pair, alone)),
+            _stage(150, 2, (256, 320), 6),
+        ),
+        task=replace(phrases.task, num_shown=1),
+        optimiser=replace(phrases.optimiser, warmup_steps=100),
+        seed=8,
+    )
+
+
 def nano_overseer() -> TrainConfig:
     """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
     clips = nano_clips()
@@ -364,6 +387,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_finish,
         nano_words,
         nano_phrases,
+        nano_motion,
         nano_overseer,
         nano_overseer_refine,
         nano_overseer_finish,

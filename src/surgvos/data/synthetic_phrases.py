@@ -11,6 +11,7 @@ from surgvos.data.batches import BatchShape
 from surgvos.data.clips import Clip, ClipBatch, collate_clips
 from surgvos.data.phrases import mirrored
 from surgvos.data.synthetic import Part, SceneConfig, SyntheticClip, SyntheticObject
+from surgvos.data.synthetic.phrases import motion_phrases, motion_phrases_for_none
 from surgvos.data.synthetic_pool import ClipPool
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
 from surgvos.errors import ConfigError
@@ -32,7 +33,7 @@ PART_WORDS = {Part.JAWS: "tip", Part.WRIST: "wrist", Part.SHAFT: "shaft"}
 class SyntheticPhrasesConfig:
     """How clips with phrases are drawn.
 
-    Phrases hold in the first frame of a clip.
+    Phrases hold in the first frame of a clip; where some tell of motion, in its last one, as clips then run backwards.
 
     Attributes:
         scene: What a clip contains. Its size and length are overruled by those of the batches.
@@ -40,7 +41,9 @@ class SyntheticPhrasesConfig:
         num_phrases: Phrases of a clip for what is there, where it has as many objects.
         num_absent: Phrases of a clip for what is not there.
         part_share: Share of the phrases for an instrument that mean one of its parts.
-        min_area_share: What covers a smaller share of the first frame is not asked for.
+        motion_share: Share of the phrases that tell what moves from what stands still, as far as a clip of several
+            frames has such, for what is there and for what is not.
+        min_area_share: What covers a smaller share of the frame in which phrases hold is not asked for.
         reuse: How often a clip is served, on average.
         pool_size: Clips among which each serving is drawn.
     """
@@ -50,6 +53,7 @@ class SyntheticPhrasesConfig:
     num_phrases: int = 3
     num_absent: int = 1
     part_share: float = 0.2
+    motion_share: float = 0.0
     min_area_share: float = 0.002
     reuse: int = 8
     pool_size: int = 192
@@ -57,8 +61,8 @@ class SyntheticPhrasesConfig:
     def __post_init__(self) -> None:
         if min(self.num_phrases, self.reuse) < 1 or self.num_absent < 0 or self.pool_size < 2:
             raise ConfigError("expected num_phrases and reuse >= 1, num_absent >= 0 and pool_size >= 2")
-        if not (0 <= self.part_share <= 1 and 0 <= self.min_area_share <= 1):
-            raise ConfigError("expected part_share and min_area_share in 0..1")
+        if not all(0 <= share <= 1 for share in (self.part_share, self.motion_share, self.min_area_share)):
+            raise ConfigError("expected part_share, motion_share and min_area_share in 0..1")
         varied = self.augmentation
         if varied.flip_probability or varied.reverse_probability or varied.max_rotation or varied.max_zoom > 1:
             raise ConfigError(
@@ -106,7 +110,7 @@ class SyntheticPhrases:
                 return self._vary(clip, asked, rng)
 
     def _present(self, clip: SyntheticClip, rng: np.random.Generator) -> list[Asked]:
-        """Some objects of the first frame, one phrase each."""
+        """Some objects of the first frame generated, one phrase each."""
         areas = np.bincount(clip.instances[0].ravel(), minlength=256)
         least_px = self.config.min_area_share * clip.instances[0].size
         told = [item for item in clip.objects if item.phrases and areas[item.id] >= least_px]
@@ -114,6 +118,10 @@ class SyntheticPhrases:
         return [self._say(clip, item, rng) for item in chosen]
 
     def _say(self, clip: SyntheticClip, item: SyntheticObject, rng: np.random.Generator) -> Asked:
+        if self._tells_of_motion(clip, rng):
+            by_motion = motion_phrases(item.id, *moves_of(clip))
+            if by_motion:
+                return Asked(str(rng.choice(by_motion)), item.id)
         phrase = str(rng.choice(item.phrases))
         if item.kind != "instrument" or rng.random() >= self.config.part_share:
             return Asked(phrase, item.id)
@@ -129,16 +137,24 @@ class SyntheticPhrases:
         """Phrases that hold for nothing in the clip."""
         found = []
         for _ in range(self.config.num_absent):
-            phrase = misplaced_phrase(clip, rng) if rng.random() < 0.4 else None
+            phrase = stirred_phrase(clip, rng) if self._tells_of_motion(clip, rng) else None
+            if phrase is None and rng.random() < 0.4:
+                phrase = misplaced_phrase(clip, rng)
             phrase = phrase or foreign_phrase(clip, other, rng)
             if phrase is not None:
                 found.append(Asked(phrase))
         return found
 
+    def _tells_of_motion(self, clip: SyntheticClip, rng: np.random.Generator) -> bool:
+        # Drawn only where it is asked for, so that batches without it stay as they were.
+        return self.config.motion_share > 0 and len(clip.frames) > 1 and rng.random() < self.config.motion_share
+
     def _vary(self, clip: SyntheticClip, asked: list[Asked], rng: np.random.Generator) -> Clip:
         # One map for objects and parts, so that both go through the same augmentation.
         frames, labels = clip.frames, clip.instances.astype(np.uint16) * len(Part) + clip.parts
         phrases = [one.phrase for one in asked]
+        if self.config.motion_share:
+            frames, labels = frames[::-1], labels[::-1]
         if rng.random() < 0.5:
             frames, labels = frames[:, :, ::-1], labels[:, :, ::-1]
             phrases = [mirrored(phrase) for phrase in phrases]
@@ -181,6 +197,22 @@ def misplaced_phrase(clip: SyntheticClip, rng: np.random.Generator) -> str | Non
     """A phrase for the only thing of its kind, on the side where it is not; None where there is none such."""
     phrases = [phrase for item in clip.objects if _is_alone(item) for phrase in item.phrases if _side_of(phrase)]
     return _with_words(str(rng.choice(phrases)), _OPPOSITE) if phrases else None
+
+
+def moves_of(clip: SyntheticClip, frame: int = 1) -> tuple[dict[int, tuple[str, ...]], dict[int, bool | None]]:
+    """Object id -> nouns, and object id -> whether it moves, of what a frame or the one before it shows.
+
+    What moves from one frame to the next also moves where the two are shown the other way round.
+    """
+    shown = set(np.unique(clip.instances[frame - 1 : frame + 1]).tolist())
+    told = [item for item in clip.objects if item.id in shown]
+    return {item.id: item.nouns for item in told}, {item.id: item.moves[frame] for item in told}
+
+
+def stirred_phrase(clip: SyntheticClip, rng: np.random.Generator) -> str | None:
+    """A phrase by motion for what stands still, or the other way round; None where that is not certain of anything."""
+    phrases = motion_phrases_for_none(*moves_of(clip))
+    return str(rng.choice(phrases)) if phrases else None
 
 
 def _is_alone(item: SyntheticObject) -> bool:

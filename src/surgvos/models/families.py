@@ -118,6 +118,11 @@ def infer_resurg_config(state: State) -> ResurgConfig:
         ) from None
 
 
+def infer_referring_nano_config(state: State) -> ReferringNanoConfig:
+    """Read off the weights' names whether the reader sees motion."""
+    return ReferringNanoConfig(sees_motion=any(key.startswith("phrase_finder.motion_16.") for key in state))
+
+
 def describe(state: State) -> str:
     """Say in a few words what network weights look like."""
     for beginning, name in _SIGNS.items():
@@ -185,9 +190,7 @@ def _is_resurg(state: State) -> bool:
 FAMILIES: dict[str, Family] = {
     "resurgsam2": Family(ResurgConfig, ResurgModel, _is_resurg, infer_resurg_config, left_out=("language_model.",)),
     "sam2": Family(Sam2Config, Sam2Model, _is_sam2, infer_sam2_config),
-    "referring_nano": Family(
-        ReferringNanoConfig, ReferringNano, _is_referring_nano, lambda state: ReferringNanoConfig()
-    ),
+    "referring_nano": Family(ReferringNanoConfig, ReferringNano, _is_referring_nano, infer_referring_nano_config),
     "nano": Family(NanoConfig, NanoModel, _is_nano, lambda state: NanoConfig()),
 }
 """Every kind of model, by the name that weights files give it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
     # What a model adds to the kind that it builds on starts at random: nano weights for one that also reads phrases.
     builds_on = isinstance(model, type(found)) and type(model) is not type(found)
     try:
-        left = model.load_state_dict(found.state_dict(), strict=not builds_on)
+        left = model.load_state_dict(found.state_dict(), strict=not (builds_on or _learns_motion(model, found)))
         if left.unexpected_keys:
             raise RuntimeError
     except RuntimeError:
@@ -50,6 +51,13 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
     if builds_on and isinstance(model, ReferringNano):
         model.see_as_it_follows()
     return model
+
+
+def _learns_motion(model: nn.Module, found: nn.Module) -> bool:
+    """Whether a reader differs from one that was found by seeing motion as well, and by nothing else."""
+    if not (isinstance(model, ReferringNano) and isinstance(found, ReferringNano)):
+        return False
+    return model.config.sees_motion and model.config == replace(found.config, sees_motion=True)
 
 
 def write_model(path: Path, config: AnyModel, state: dict[str, Tensor]) -> None:

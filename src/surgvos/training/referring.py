@@ -29,16 +29,21 @@ class ReferringSettings:
         memory: What is remembered and read while following.
         num_referring: Frames at the start in which objects are looked for by phrase, each with those before it in
             view. The mask of the last one is what is remembered; the frames after it are followed.
+        num_shown: Frames before those that are only shown, as far as a clip has more than it takes to refer: what a
+            phrase says of motion cannot be seen in a first frame.
         losses: What is asked of each answer.
     """
 
     memory: Recent | Pruned | Diverse = field(default_factory=Recent)
     num_referring: int = 1
+    num_shown: int = 0
     losses: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
-        if self.num_referring < 1:
-            raise ConfigError(f"expected num_referring >= 1, got {self.num_referring}")
+        if self.num_referring < 1 or self.num_shown < 0:
+            raise ConfigError(
+                f"expected num_referring >= 1 and num_shown >= 0, got {self.num_referring} and {self.num_shown}"
+            )
 
     def module(self, model: nn.Module) -> ReferringModule:
         """See `Task`."""
@@ -78,10 +83,15 @@ def forward_referring(model: ReferringModel, batch: ClipBatch, settings: Referri
     answers: list[FrameLosses] = []
     scored: list[tuple[MaskPrediction, Tensor]] = []
     banks = [MemoryBank() for _ in range(batch.num_objects)]
+    num_shown = min(settings.num_shown, batch.num_frames - settings.num_referring)
+    num_looked = num_shown + settings.num_referring
     seen: list[ImageFeatures] = []
     for t in range(batch.num_frames):
         features = model.encode_image(normalize_images(batch.images[t]))
-        refers = t < settings.num_referring
+        if t < num_shown:
+            seen.append(features)
+            continue
+        refers = t < num_looked
         if refers:
             candidates = model.refer(features, tuple(reversed(seen))[: model.num_previous], text)
             best = candidates.best()
@@ -98,7 +108,7 @@ def forward_referring(model: ReferringModel, batch: ClipBatch, settings: Referri
             candidates, best = step.candidates, step.best
         answers.append(frame_losses(candidates, batch.masks[t], settings.losses))
         scored.append((best, batch.masks[t]))
-        if settings.num_referring - 1 <= t < batch.num_frames - 1:
+        if num_looked - 1 <= t < batch.num_frames - 1:
             entries = encode_entries(model, features.take(batch.object_image), best, t, prompted=refers)
             for bank, entry in zip(banks, entries, strict=True):
                 policy.admit(bank, entry, MemoryQuery(t))

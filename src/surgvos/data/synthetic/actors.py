@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 import cv2
@@ -28,6 +28,9 @@ class Actor(Protocol):
 
     def draw(self, canvas: Canvas, camera: np.ndarray, frame: int) -> None:
         """Draw the actor of this frame, seen by ``camera`` (scene -> image)."""
+
+    def points(self, frame: int) -> np.ndarray:
+        """Where points all over it, the same in every frame, lie in the scene: ``(n, 2)``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +74,10 @@ class SpriteActor:
         field = None if self.sway is None else self.sway.field(frame)
         canvas.draw(self.sprite, compose(camera, pose), self.object_id, Part.NONE, field, self.path.kernel(frame))
 
+    def points(self, frame: int) -> np.ndarray:
+        pose = self.sprite.pose(self.path.place_xy[frame], self.path.angle[frame], self.path.scale[frame])
+        return self.sprite.points(pose, None if self.sway is None else self.sway.field(frame))
+
 
 @dataclass(slots=True, eq=False)
 class InstrumentActor:
@@ -96,7 +103,25 @@ class InstrumentActor:
         if self.shadow_xy is not None:
             self._cast_shadow(canvas, camera, frame)
         kernel = self.path.kernel(frame)
-        posed = self.instrument.poses(
+        for sprite, matrix, part in self._posed(frame):
+            shown = part if self.kind == "instrument" else Part.NONE
+            canvas.draw(sprite, compose(camera, matrix), self.object_id, shown, kernel=kernel)
+
+    def points(self, frame: int) -> np.ndarray:
+        return np.concatenate([sprite.points(matrix) for sprite, matrix, _ in self._posed(frame)])
+
+    def at_rest(self) -> InstrumentActor:
+        """The same instrument, held all the time as it is in the first frame."""
+        path = self.path
+        place_xy, angle, scale, bend, opening, roll = (
+            np.repeat(x[:1], len(x), axis=0)
+            for x in (path.place_xy, path.angle, path.scale, self.bend, self.opening, self.roll)
+        )
+        held = Path(place_xy, angle, scale, path.shutter)
+        return replace(self, path=held, bend=bend, opening=opening, roll=roll)
+
+    def _posed(self, frame: int) -> list[tuple[Sprite, np.ndarray, Part]]:
+        return self.instrument.poses(
             self.path.place_xy[frame],
             self.path.angle[frame],
             self.bend[frame],
@@ -104,9 +129,6 @@ class InstrumentActor:
             self.roll[frame],
             self.path.scale[frame],
         )
-        for sprite, matrix, part in posed:
-            shown = part if self.kind == "instrument" else Part.NONE
-            canvas.draw(sprite, compose(camera, matrix), self.object_id, shown, kernel=kernel)
 
     def _cast_shadow(self, canvas: Canvas, camera: np.ndarray, frame: int) -> None:
         assert self.shadow_xy is not None
@@ -156,6 +178,9 @@ class StrandActor:
             cv2.polylines(color, fixed, False, light, max(1, self.thickness_px // 3), cv2.LINE_AA, 4)
         part = Part.WHOLE if self.kind == "instrument" else Part.NONE
         canvas.paint(color, alpha, (int(x0), int(y0)), self.object_id, part)
+
+    def points(self, frame: int) -> np.ndarray:
+        return self.curves_xy[frame]
 
 
 def detour(rng: np.random.Generator, num_frames: int, plan: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 _COARSE_PX = 8
+_GRID_PX = 2
 _SHADOW_STEP = 4
 
 
@@ -38,6 +39,17 @@ class Sprite:
         cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
         linear = np.array([[cos, -sin * stretch_y], [sin, cos * stretch_y]])
         return np.hstack([linear, (place_xy - linear @ np.asarray(self.origin_xy))[:, None]])
+
+    def points(self, matrix: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
+        """Where a grid of its opaque pixels is put by a matrix and, first, a displacement; see `warp`: ``(n, 2)``."""
+        opaque = self.rgba[::_GRID_PX, ::_GRID_PX, 3] > 127
+        found = np.argwhere(opaque)[:, ::-1] * float(_GRID_PX)
+        if field is not None:
+            grid_h, grid_w = field.shape[:2]
+            height, width = self.rgba.shape[:2]
+            at = np.rint(found * ((grid_w - 1) / width, (grid_h - 1) / height)).astype(int)
+            found = found - field[at[:, 1], at[:, 0]]
+        return found @ matrix[:, :2].T + matrix[:, 2]
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

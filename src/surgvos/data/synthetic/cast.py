@@ -219,7 +219,9 @@ def _tool_actor(
     roll = rng.uniform(-0.8, 0.8) + wander(rng, frames, agility, rng.choice([0.1, 1.0]))
     category = tool.category if kind == "instrument" else "articulated shape"
     shadow = rng.normal(0, 0.6, 2) if rng.random() < 0.5 else None
-    return InstrumentActor(object_id, category, kind, tool, path, bend, opening, roll, shadow)
+    actor = InstrumentActor(object_id, category, kind, tool, path, bend, opening, roll, shadow)
+    # Drawn only where it is asked for, so that clips without it stay as they were.
+    return actor.at_rest() if config.rest > 0 and rng.random() < config.rest else actor
 
 
 def _radii(rng: np.random.Generator, config: SceneConfig, low: float, high: float) -> tuple[float, float]:

@@ -33,6 +33,7 @@ class SceneConfig:
         recognisable: Probability that an instrument bears the colours of its category. Where this is not 0, one
             without them is called an instrument and nothing else, and unlabelled tissue never looks like a labelled
             organ: whatever a phrase says can then be seen.
+        rest: Probability that an instrument holds quite still in the scene.
         deformation: Probability that a soft thing sways.
         smoke: Probability of smoke.
         lens_circle: Probability of the black border of an endoscope. Keep it small: too many black borders
@@ -64,6 +65,7 @@ class SceneConfig:
     occluder: float = 0.15
     tissue_tint: float = 0.15
     recognisable: float = 0.0
+    rest: float = 0.0
     deformation: float = 0.7
     smoke: float = 0.15
     lens_circle: float = 0.06

@@ -133,3 +133,45 @@ def _colored(noun: str, mine: Sighting, rivals: list[Sighting]) -> list[str]:
     if mine.color is None or others & {mine.color, None}:
         return []
     return [f"the {mine.color} {noun}", f"{mine.color} {noun}"]
+
+
+_BY_MOTION = {
+    True: (
+        "the moving {}", "moving {}", "the {} that moves", "the {} that is moving", "the {} in motion",
+    ),
+    False: (
+        "the still {}", "still {}", "the {} that stands still", "the {} that does not move", "the {} at rest",
+    ),
+}  # fmt: skip
+
+
+def motion_phrases(
+    object_id: int, names: Mapping[int, tuple[str, ...]], moves: Mapping[int, bool | None]
+) -> tuple[str, ...]:
+    """Phrases by motion that hold for one object in a frame and for no other object that shows there.
+
+    Args:
+        object_id: The object.
+        names: Object id -> nouns, of all objects that show.
+        moves: Object id -> whether it moves; None where that is not certain, and nothing is said.
+    """
+    mine = moves[object_id]
+    found: list[str] = []
+    for noun in names[object_id] if mine is not None else ():
+        if all(moves[i] is (not mine) for i in names if i != object_id and noun in names[i]):
+            found += _said_by_motion(noun, bool(mine))
+    return tuple(found)
+
+
+def motion_phrases_for_none(names: Mapping[int, tuple[str, ...]], moves: Mapping[int, bool | None]) -> tuple[str, ...]:
+    """Phrases by motion that hold for nothing in a frame, though it shows what they name; see `motion_phrases`."""
+    found: list[str] = []
+    for noun in dict.fromkeys(noun for nouns in names.values() for noun in nouns):
+        as_all = {moves[i] for i in names if noun in names[i]}
+        if as_all in ({True}, {False}):
+            found += _said_by_motion(noun, as_all == {False})
+    return tuple(found)
+
+
+def _said_by_motion(noun: str, moving: bool) -> list[str]:
+    return [form.format(noun) for form in _BY_MOTION[moving]]

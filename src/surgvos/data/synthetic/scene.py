@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -14,6 +14,7 @@ from surgvos.data.synthetic.cast import Cast, cast_abstract, cast_surgical, orga
 from surgvos.data.synthetic.config import SceneConfig
 from surgvos.data.synthetic.effects import Recording, exposure_path, lens_circle, light_cone, tone_curve
 from surgvos.data.synthetic.motion import Deformation, camera_path, log_uniform, wander
+from surgvos.data.synthetic.moves import find_moves
 from surgvos.data.synthetic.noise import Roughness, noise, unit
 from surgvos.data.synthetic.phrases import look, phrases_for
 from surgvos.data.synthetic.tissue import Style, abstract_background, tissue_background
@@ -34,6 +35,7 @@ class SyntheticObject:
         phrases: English phrases that hold in the first frame where the object is visible and fit no other
             object of the clip; empty where nothing said here tells it apart.
         nouns: What it is called, from the most special to the most general.
+        moves: Of every frame, whether it moved in the scene since the frame before; None where that is not certain.
     """
 
     id: int
@@ -41,6 +43,7 @@ class SyntheticObject:
     kind: Kind
     phrases: tuple[str, ...]
     nouns: tuple[str, ...] = ()
+    moves: tuple[bool | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +135,8 @@ def generate_clip(seed: int, config: SceneConfig) -> SyntheticClip:
             canvas.instances[recording.lens == 0] = 0
             canvas.parts[recording.lens == 0] = 0
         instances[t], parts[t] = canvas.instances, canvas.parts
-    return SyntheticClip(frames, instances, parts, _describe(frames, instances, cast), organs_like(unlabelled))
+    moves = find_moves(cast.actors, instances, cameras)
+    return SyntheticClip(frames, instances, parts, _describe(frames, instances, cast, moves), organs_like(unlabelled))
 
 
 def _cameras(rng: np.random.Generator, config: SceneConfig) -> np.ndarray:
@@ -181,7 +185,9 @@ def _defocus(rng: np.random.Generator, config: SceneConfig) -> np.ndarray:
     return np.clip(rng.uniform(0.3, 1.0) + wander(rng, config.num_frames, 0.2, 0.8), 0, 2.0)
 
 
-def _describe(frames: np.ndarray, instances: np.ndarray, cast: Cast) -> tuple[SyntheticObject, ...]:
+def _describe(
+    frames: np.ndarray, instances: np.ndarray, cast: Cast, moves: Mapping[int, tuple[bool | None, ...]]
+) -> tuple[SyntheticObject, ...]:
     """Name the objects that were ever visible and find phrases for them."""
     first_frame: dict[int, int] = {}
     for t, frame in enumerate(instances):
@@ -198,6 +204,7 @@ def _describe(frames: np.ndarray, instances: np.ndarray, cast: Cast) -> tuple[Sy
             actors[i].kind,
             phrases_for(i, cast.names, sightings[first_frame[i]], first),
             cast.names[i],
+            moves[i],
         )
         for i in sorted(first)
     )

@@ -21,6 +21,7 @@ from surgvos.models.interface import (
 from surgvos.models.nano.config import NanoConfig
 from surgvos.models.nano.layers import ConvUnit, blocks, upsample_to
 from surgvos.models.nano.model import NanoModel
+from surgvos.models.nano.motion import MotionLook
 from surgvos.models.nano.text import PhraseEncoder, attention_layer
 from surgvos.models.nano.trunk import trunk_stages
 
@@ -37,6 +38,7 @@ class ReferringNanoConfig(NanoConfig):
         max_words: Longest phrase.
         text_depth: Layers in which words attend to each other.
         joint_depth: Layers in which words and places attend to each other.
+        sees_motion: Whether the frame before is looked at as well.
     """
 
     text_width: int = 96
@@ -44,6 +46,7 @@ class ReferringNanoConfig(NanoConfig):
     max_words: int = 32
     text_depth: int = 2
     joint_depth: int = 3
+    sees_motion: bool = False
 
 
 class PhraseFinder(nn.Module):
@@ -53,7 +56,7 @@ class PhraseFinder(nn.Module):
     stride 16 are compared with the phrase in one space, in which words can be learnt by themselves (Radford et al.,
     CLIP, ICML 2021, for places instead of images). Places, which know how alike they are, and words attend to each
     other, so that "the largest" and "on the left" can be told; what comes of it goes back to stride 8 through the
-    image's own detail.
+    image's own detail. What moves is told by the frame before, where there is one.
     """
 
     def __init__(self, config: ReferringNanoConfig) -> None:
@@ -64,6 +67,7 @@ class PhraseFinder(nn.Module):
         self.down_8 = ConvUnit(w4, eight, stride=2)
         self.enter_8 = nn.Sequential(ConvUnit(eight + w8, width), blocks(width, 1))
         self.down_16, self.enter_16 = ConvUnit(width, width, stride=2), nn.Conv2d(w16, width, 1)
+        self.motion_16 = MotionLook(w4, width) if config.sees_motion else None
         self.refine_16 = blocks(width, 2)
         self.seen, self.meant = nn.Conv2d(width, width, 1), nn.Linear(width, width)
         self.log_sharpness, self.doubt = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(-4.0))
@@ -76,18 +80,21 @@ class PhraseFinder(nn.Module):
         self.up_8, self.image_8, self.merge_8 = nn.Conv2d(width, eight, 1), nn.Conv2d(width, eight, 1), blocks(eight, 1)
         self.judge = nn.Sequential(nn.Linear(3 * width + 1, width), nn.ReLU(inplace=True), nn.Linear(width, 2))
 
-    def forward(self, levels: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, levels: tuple[Tensor, ...], text: TextFeatures, before: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Look for ``B`` phrases in images.
 
         Args:
-            levels: Of the trunk; only stride 2 is looked at.
+            levels: Of the trunk; stride 2 is looked at, and stride 4 for what moved.
             text: The phrases, and of which images they speak.
+            before: The same of the frame before.
 
         Returns:
             ``(B, C, h, w)`` at stride 8, presence logits ``(B,)`` and IoU logits ``(B,)``.
         """
         num_phrases = text.pooled.shape[0]
-        x8, x16 = self._look(levels)
+        x8, x16 = self._look(levels, before)
         if text.image is not None:
             x8, x16 = take_maps(x8, text.image), take_maps(x16, text.image)
         seen, meant = self._comparable(x16, text.pooled)
@@ -114,12 +121,15 @@ class PhraseFinder(nn.Module):
         seen, meant = self._comparable(self._look(levels)[1], pooled)
         return torch.einsum("nchw,bc->nbhw", seen, meant) + self.doubt
 
-    def _look(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _look(self, levels: tuple[Tensor, ...], before: tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
         """What an image shows at strides 8 and 16, whatever is looked for."""
         four = self.stages[0](levels[0])
         eight = self.stages[1](four)
         x8 = self.enter_8(torch.cat((self.down_8(four), eight), dim=1))
-        return x8, self.refine_16(torch.relu(self.down_16(x8) + self.enter_16(self.stages[2](eight))))
+        x16 = self.down_16(x8) + self.enter_16(self.stages[2](eight))
+        if self.motion_16 is not None and before is not None:
+            x16 = x16 + self.motion_16(levels[1], before[1])
+        return x8, self.refine_16(torch.relu(x16))
 
     def _comparable(self, x16: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Places and phrases in one space, where their product is a logit."""
@@ -139,13 +149,14 @@ class PhraseFinder(nn.Module):
 class ReferringNano(NanoModel):
     """A `ReferringModel` for CPUs: a `NanoModel`, whose own weights it leaves as they are, and a reader of phrases."""
 
-    num_previous = 0
+    config: ReferringNanoConfig
 
     def __init__(self, config: ReferringNanoConfig | None = None) -> None:
         config = config or ReferringNanoConfig()
         super().__init__(config)
         self.phrase_encoder = PhraseEncoder(config.text_width, config.num_buckets, config.max_words, config.text_depth)
         self.phrase_finder = PhraseFinder(config)
+        self.num_previous = int(config.sees_motion)
 
     def see_as_it_follows(self) -> None:
         """Let the reader's own look at images start as that of the tracker."""
@@ -164,8 +175,9 @@ class ReferringNano(NanoModel):
         return self.phrase_finder.resemblance(features.levels, text.pooled)
 
     def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
-        """Look for phrases in one image alone; see `ReferringModel`."""
-        found, presence, iou = self.phrase_finder(features.levels, text)
+        """Look for phrases in one image, beside the one before it; see `ReferringModel`."""
+        before = previous[0].levels if previous else None
+        found, presence, iou = self.phrase_finder(features.levels, text, before)
         presence = presence.float()
         if self.training:
             logits = self._outline(features.levels, found, text.image)
