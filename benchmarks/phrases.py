@@ -4,7 +4,8 @@
 
 Each object of a clip that has a phrase is asked for by one of them, drawn from a seed, and so is one kind of thing
 that the clip does not show. Given are the masks' scores over all frames, whether what was followed was the right
-object, and for how many phrases that match nothing nothing was found.
+object, and for how many phrases that match nothing nothing was found. With ``--by-motion`` half of all instruments hold
+still, and phrases tell what moves in the first frames from what stands still in all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 
 import surgvos
 from surgvos.data.synthetic import SyntheticClip, generate_clip, write_clip
-from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig, foreign_phrase
+from surgvos.data.synthetic.phrases import motion_phrases, motion_phrases_for_none
+from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig, foreign_phrase, moves_of
 from surgvos.evaluation.referring_report import evaluate_referring
 from surgvos.io.masks import write_label_map
 from surgvos.referring.start import CredibleStart
@@ -27,6 +29,7 @@ from surgvos.tracking.searching import SearchOptions
 FIRST_SEED = 7_000_000  # training draws its seeds from another generator
 NOTHING = 200  # object id of the phrase that matches nothing
 MIN_AREA_SHARE = 0.002
+JUDGED_FRAMES = range(1, 6)  # in which what a phrase says of motion is true
 
 
 def main() -> None:
@@ -38,17 +41,22 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--min-presence", type=float, help="Of `CredibleStart`.")
     parser.add_argument("--min-iou", type=float, help="The same.")
+    parser.add_argument("--by-motion", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     model = surgvos.load_model(chosen.model)
     scene = dataclasses.replace(SyntheticPhrasesConfig().scene, image_hw=(256, 320), num_frames=chosen.frames)
+    if chosen.by_motion:
+        scene = dataclasses.replace(scene, rest=0.5)
     clips = (generate_clip(chosen.first_seed + number, scene) for number in range(chosen.clips + 1))
     search = search_options(chosen.min_presence, chosen.min_iou)
     clip = next(clips)
     for number, other in enumerate(clips):
-        asked = choose_phrases(clip, other, np.random.default_rng(number))
-        session = surgvos.Session(model, memory=chosen.memory, search=search)
-        follow(session, clip, asked, chosen.out, f"clip_{number:05d}")
+        rng = np.random.default_rng(number)
+        asked = choose_by_motion(clip, rng) if chosen.by_motion else choose_phrases(clip, other, rng)
+        if asked:
+            session = surgvos.Session(model, memory=chosen.memory, search=search)
+            follow(session, clip, asked, chosen.out, f"clip_{number:05d}")
         clip = other
     report = evaluate_referring(chosen.out / "runs", chosen.out / "truth")
     regions, found = report.regions.mean, report.score()
@@ -74,6 +82,19 @@ def choose_phrases(clip: SyntheticClip, other: SyntheticClip, rng: np.random.Gen
             asked[item.id] = str(rng.choice(item.phrases))
     absent = foreign_phrase(clip, other, rng)
     return asked | ({} if absent is None else {NOTHING: absent})
+
+
+def choose_by_motion(clip: SyntheticClip, rng: np.random.Generator) -> dict[int, str]:
+    """Object id -> what is asked for, true in each of the first frames."""
+    moves = [moves_of(clip, frame) for frame in JUDGED_FRAMES]
+    asked = {}
+    for item in clip.objects:
+        if all(item.id in names for names, _ in moves):
+            phrases = set.intersection(*(set(motion_phrases(item.id, *of_frame)) for of_frame in moves))
+            if phrases:
+                asked[item.id] = str(rng.choice(sorted(phrases)))
+    absent = set.intersection(*(set(motion_phrases_for_none(*of_frame)) for of_frame in moves))
+    return asked | ({NOTHING: str(rng.choice(sorted(absent)))} if absent else {})
 
 
 def follow(session: surgvos.Session, clip: SyntheticClip, asked: dict[int, str], out: Path, name: str) -> None:

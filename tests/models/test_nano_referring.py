@@ -17,7 +17,6 @@ from surgvos.models.interface import ABSENT_LOGIT
 from surgvos.models.nano import NanoModel, ReferringNano, ReferringNanoConfig
 from surgvos.models.nano.motion import MotionLook, local_resemblance
 from surgvos.models.nano.text import buckets_of, words_of
-from surgvos.models.registry import load_model
 from surgvos.referring.referrer import Referrer, Wanted
 from surgvos.training.networks import initial_model
 
@@ -123,21 +122,17 @@ def test_where_a_place_came_from_resembles_it_most() -> None:
 
 
 @torch.inference_mode()
-def test_what_is_to_be_learnt_of_motion_changes_nothing_at_first() -> None:
-    """The box model's own answers, bit by bit, with a frame before and without."""
-    plain = load_model("surgvos-nano", device="cpu", dtype="fp32")
-    assert isinstance(plain, ReferringNano)
-    config = dataclasses.replace(plain.config, sees_motion=True)
-    begins = initial_model(config, "surgvos-nano").eval()
+def test_what_is_to_be_learnt_of_motion_changes_nothing_at_first(model: ReferringNano, tmp_path: Path) -> None:
+    save_model(tmp_path / "plain.safetensors", model)
+    begins = initial_model(SEES_MOTION, str(tmp_path / "plain.safetensors")).eval()
     assert isinstance(begins, ReferringNano)
-    assert (begins.num_previous, plain.num_previous) == (1, int(plain.config.sees_motion))
-    first, second = (plain.encode_image(torch.randn(1, 3, 64, 96)) for _ in range(2))
-    text = plain.encode_text(["the moving grasper", "liver"])
-    text = dataclasses.replace(text, image=torch.zeros(2, dtype=torch.int64))
+    assert (begins.num_previous, model.num_previous) == (1, 0)
+    first, second = (model.encode_image(torch.randn(1, 3, 64, 96)) for _ in range(2))
+    text = model.encode_text(["the moving grasper", "liver"])
     for previous in ((), (first,)):
-        ours = begins.phrase_finder(second.levels, text, *(frame.levels for frame in previous))
-        theirs = plain.phrase_finder(second.levels, text)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        ours, theirs = begins.refer(second, previous, text), model.refer(second, (), text)
+        torch.testing.assert_close(ours.logits, theirs.logits, rtol=0, atol=0)
+        torch.testing.assert_close(ours.presence_logits, theirs.presence_logits, rtol=0, atol=0)
 
 
 @torch.inference_mode()

@@ -158,20 +158,33 @@ def nano_motion() -> TrainConfig:
     phrases = nano_phrases()
     assert isinstance(phrases.data, SyntheticPhrasesConfig)
     assert isinstance(phrases.task, ReferringSettings)
-    # Long plans of coming and going are jumps in a clip of two frames.
-    scene = replace(phrases.data.scene, rest=0.4, insertion=0.08, reentry=0.02, late_entry=0.02, exit=0.02)
+    scene = replace(
+        phrases.data.scene,
+        rest=0.5,
+        object_speed_px=(1.0, 10.0),
+        # In a clip of two frames all coming and going is a jump.
+        insertion=0.08,
+        reentry=0.02,
+        late_entry=0.02,
+        exit=0.02,
+    )
     alone, pair = (BatchShape(num_frames=n, image_hw=(160, 192), batch_size=16) for n in (1, 2))
     return replace(
         phrases,
         model=ReferringNanoConfig(sees_motion=True),
-        init_from="surgvos-nano",
-        data=replace(phrases.data, scene=scene, motion_share=0.35, num_phrases=5, num_absent=2),
+        init_from="runs/nano_phrases/model.safetensors",
+        data=replace(phrases.data, scene=scene, motion_share=0.45, num_phrases=5, num_absent=2),
         stages=(
             Stage(steps=1500, batch=pair, other_batches=(pair, pair, alone)),
             _stage(150, 2, (256, 320), 6),
         ),
         task=replace(phrases.task, num_shown=1),
-        optimiser=replace(phrases.optimiser, warmup_steps=100),
+        optimiser=replace(
+            phrases.optimiser,
+            learning_rate=5e-4,
+            rates={"phrase_finder.motion_16.": Rate(highest=1.5e-3)},
+            warmup_steps=100,
+        ),
         seed=8,
     )
 

@@ -150,17 +150,22 @@ def motion_phrases(
 ) -> tuple[str, ...]:
     """Phrases by motion that hold for one object in a frame and for no other object that shows there.
 
+    Where it can be told from others of a noun, that is said, and no noun that is its own without any motion.
+
     Args:
         object_id: The object.
         names: Object id -> nouns, of all objects that show.
         moves: Object id -> whether it moves; None where that is not certain, and nothing is said.
     """
     mine = moves[object_id]
-    found: list[str] = []
-    for noun in names[object_id] if mine is not None else ():
-        if all(moves[i] is (not mine) for i in names if i != object_id and noun in names[i]):
-            found += _said_by_motion(noun, bool(mine))
-    return tuple(found)
+    if mine is None:
+        return ()
+    alone, among_others = [], []
+    for noun in names[object_id]:
+        rivals = [moves[i] for i in names if i != object_id and noun in names[i]]
+        if set(rivals) <= {not mine}:
+            (among_others if rivals else alone).append(noun)
+    return tuple(phrase for noun in among_others or alone for phrase in _said_by_motion(noun, mine))
 
 
 def motion_phrases_for_none(names: Mapping[int, tuple[str, ...]], moves: Mapping[int, bool | None]) -> tuple[str, ...]:
@@ -169,7 +174,7 @@ def motion_phrases_for_none(names: Mapping[int, tuple[str, ...]], moves: Mapping
     for noun in dict.fromkeys(noun for nouns in names.values() for noun in nouns):
         as_all = {moves[i] for i in names if noun in names[i]}
         if as_all in ({True}, {False}):
-            found += _said_by_motion(noun, as_all == {False})
+            found += _said_by_motion(noun, moving=as_all == {False})
     return tuple(found)
 
 

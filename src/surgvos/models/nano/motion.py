@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from surgvos.models.nano.layers import ConvUnit
 
 _REACH = 3  # cells of stride 4, each way
-_KEY_WIDTH = 24
+_KEY_WIDTH = 16
 _WIDTH = 64
 
 
