@@ -173,10 +173,10 @@ def nano_motion() -> TrainConfig:
         phrases,
         model=ReferringNanoConfig(sees_motion=True),
         init_from="runs/nano_phrases/model.safetensors",
-        data=replace(phrases.data, scene=scene, motion_share=0.45, num_phrases=5, num_absent=2),
+        data=replace(phrases.data, scene=scene, motion_share=0.45, num_phrases=5, num_absent=2, pool_size=64),
         stages=(
-            Stage(steps=1500, batch=pair, other_batches=(pair, pair, alone)),
-            _stage(150, 2, (256, 320), 6),
+            Stage(steps=1400, batch=pair, other_batches=(pair, pair, alone)),
+            _stage(120, 2, (256, 320), 6),
         ),
         task=replace(phrases.task, num_shown=1),
         optimiser=replace(
