@@ -160,7 +160,8 @@ def motion_phrases(
     mine = moves[object_id]
     if mine is None:
         return ()
-    alone, among_others = [], []
+    alone: list[str] = []
+    among_others: list[str] = []
     for noun in names[object_id]:
         rivals = [moves[i] for i in names if i != object_id and noun in names[i]]
         if set(rivals) <= {not mine}:
