@@ -6,8 +6,8 @@ Each operation is one synthetic scene of 1500 frames in which tools enter, leave
 percent, the mean Dice over the classes that the truth shows (each the mean over the frames where truth or answer shows
 it); and how steady answers are from one frame to the next: in every third pair of frames the mean IoU of a class with
 itself as it is, and the mean Dice where the motion is followed by optical flow; and the flickers: how often a class
-comes or goes where the truth's does not. The first row of each operation is the truth itself. ``--overseer noise`` is a detector that errs by chance: the
-truth made worse, as in ``overseer_noise.py``.
+comes or goes where the truth's does not. The first row of each operation is the truth itself. ``--overseer noise`` is a
+detector that errs by chance: the truth made worse, as in ``overseer_noise.py``.
 """
 
 from __future__ import annotations
