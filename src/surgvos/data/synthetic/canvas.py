@@ -6,16 +6,17 @@ Coordinates are ``(x, y)`` pixels; a pose is a ``(2, 3)`` matrix from sprite pix
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 _COARSE_PX = 8
-_GRID_PX = 2
+_GRID_PX = 4
 _SHADOW_STEP = 4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Sprite:
     """A flat picture of a rigid part.
 
@@ -42,14 +43,18 @@ class Sprite:
 
     def points(self, matrix: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
         """Where a grid of its opaque pixels is put by a matrix and, first, a displacement; see `warp`: ``(n, 2)``."""
-        opaque = self.rgba[::_GRID_PX, ::_GRID_PX, 3] > 127
-        found = np.argwhere(opaque)[:, ::-1] * float(_GRID_PX)
+        found = self._grid_xy
         if field is not None:
             grid_h, grid_w = field.shape[:2]
             height, width = self.rgba.shape[:2]
             at = np.rint(found * ((grid_w - 1) / width, (grid_h - 1) / height)).astype(int)
             found = found - field[at[:, 1], at[:, 0]]
         return found @ matrix[:, :2].T + matrix[:, 2]
+
+    @cached_property
+    def _grid_xy(self) -> np.ndarray:
+        opaque = self.rgba[::_GRID_PX, ::_GRID_PX, 3] > 127
+        return np.argwhere(opaque)[:, ::-1] * float(_GRID_PX)
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

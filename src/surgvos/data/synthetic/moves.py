@@ -7,6 +7,7 @@ object are compared with where they lay a frame before, as far as both frames sh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,18 +31,23 @@ def find_moves(
         instances: uint8 ``(num_frames, h, w)``.
         cameras: ``(num_frames, 2, 3)``, from the scene to the image.
     """
+    if len(instances) == 1:
+        return {actor.object_id: (None,) for actor in actors if actor.object_id}
+    return {actor.object_id: _moves_of(actor, instances, cameras) for actor in actors if actor.object_id}
+
+
+def _moves_of(actor: Actor, instances: np.ndarray, cameras: np.ndarray) -> tuple[bool | None, ...]:
     unit_px = instances.shape[1] / 192
-    found = {}
-    for actor in actors:
-        if actor.object_id:
-            points = [actor.points(t) for t in range(len(cameras))] if len(cameras) > 1 else []
-            shown = [_shown(*of_frame, actor.object_id) for of_frame in zip(points, instances, cameras, strict=False)]
-            steps = [
-                np.linalg.norm(points[t] - points[t - 1], axis=1)[shown[t] & shown[t - 1]] / unit_px
-                for t in range(1, len(points))
-            ]
-            found[actor.object_id] = (None, *map(_judge, steps))
-    return found
+    places = (actor.points(t) for t in range(len(cameras)))
+    # Two frames' points are held at a time: of a long clip all would be gigabytes.
+    seen = (
+        (xy, _shown(xy, *of_frame, actor.object_id)) for xy, *of_frame in zip(places, instances, cameras, strict=True)
+    )
+    steps = (
+        np.linalg.norm(now_xy - before_xy, axis=1)[now & before] / unit_px
+        for (before_xy, before), (now_xy, now) in pairwise(seen)
+    )
+    return (None, *map(_judge, steps))
 
 
 def _shown(points_xy: np.ndarray, instances: np.ndarray, camera: np.ndarray, object_id: int) -> np.ndarray:
