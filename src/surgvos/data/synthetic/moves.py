@@ -40,9 +40,8 @@ def _moves_of(actor: Actor, instances: np.ndarray, cameras: np.ndarray) -> tuple
     unit_px = instances.shape[1] / 192
     places = (actor.points(t) for t in range(len(cameras)))
     # Two frames' points are held at a time: of a long clip all would be gigabytes.
-    seen = (
-        (xy, _shown(xy, *of_frame, actor.object_id)) for xy, *of_frame in zip(places, instances, cameras, strict=True)
-    )
+    frames = zip(places, instances, cameras, strict=True)
+    seen = ((xy, _shown(xy, instance_map, camera, actor.object_id)) for xy, instance_map, camera in frames)
     steps = (
         np.linalg.norm(now_xy - before_xy, axis=1)[now & before] / unit_px
         for (before_xy, before), (now_xy, now) in pairwise(seen)
