@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ class PhraseModel(ColorModel):
         colors: Phrase -> RGB.
         scores: (phrase, frame) -> (presence, predicted IoU), where it is not (0.99, 0.9) for a visible colour and
             (0.01, 0.1) for another one. Frames are told by their number: see `numbered`.
+        blind: Frames in which what is followed is not seen.
         looks: What was asked: (frame, earlier frames, phrases) of every call.
         spoken: What was said while objects were followed: (phrases or None) of every call.
     """
@@ -81,6 +82,7 @@ class PhraseModel(ColorModel):
         super().__init__()
         self.colors = colors
         self.scores: dict[tuple[str, int], tuple[float, float]] = {}
+        self.blind: Collection[int] = ()
         self.looks: list[tuple[int, list[int], list[str]]] = []
         self.spoken: list[list[str] | None] = []
         self.num_encoded_texts = 0
@@ -114,6 +116,10 @@ class PhraseModel(ColorModel):
         else:
             self.spoken.append(self._phrases(prompts.text))
             conditioned = self._colors(self.spoken[-1])
+        if number_of(features) in self.blind:
+            return self._prediction(
+                torch.full_like(features.levels[0][:, :1], -10.0).expand(len(conditioned), -1, -1, -1)
+            )
         return super().decode(features, conditioned, prompts, multimask=multimask)
 
     def _colors(self, phrases: list[str]) -> Tensor:

@@ -178,6 +178,7 @@ def test_a_mask_that_jumps_about_is_not_confirmed_where_that_is_asked(model: Phr
 
 def test_what_is_lost_is_looked_for_again(model: PhraseModel) -> None:
     green = [range(10), range(25, 40)]
+    model.blind = range(25, 30)
     session = searching(model, THE_GREEN, options=SearchOptions(lost_after=5))
     results = list(session.propagate(Movie(40, green)))
     assert phases(results[:40]) == [C] * 4 + [T] * 6 + [A] * 4 + [L] + [S] * 10 + [C] * 4 + [T] * 11
@@ -188,6 +189,21 @@ def test_what_is_lost_is_looked_for_again(model: PhraseModel) -> None:
     assert results[30].objects[1].attended_frames == (4, 29)
     # Looking again begins without the frames of the first search.
     assert [looked[:2] for looked in model.looks[4:8]] == [(4, [3, 2]), (15, []), (16, [15]), (17, [16, 15])]
+
+
+def test_what_is_lost_may_be_seen_again_before_its_phrase_finds_it(model: PhraseModel) -> None:
+    session = searching(model, THE_GREEN, options=SearchOptions(lost_after=5))
+    results = list(session.propagate(Movie(40, [range(10), range(25, 40)])))
+    assert phases(results[:40]) == [C] * 4 + [T] * 6 + [A] * 4 + [L] + [S] * 10 + [T] * 15
+    assert shown(results[:40]) == [*range(4, 10), *range(25, 40)]
+    assert list(session.objects[1].bank.prompted) == [4]
+    assert [looked[0] for looked in model.looks] == [*range(5), *range(15, 25)]
+
+
+def test_what_is_seen_again_and_gone_again_is_lost_again(model: PhraseModel) -> None:
+    session = searching(model, THE_GREEN, options=SearchOptions(lost_after=5))
+    results = list(session.propagate(Movie(30, [range(10), range(20, 22)])))
+    assert phases(results[:30]) == [C] * 4 + [T] * 6 + [A] * 4 + [L] + [S] * 5 + [T] * 2 + [A] * 4 + [L] + [S] * 3
 
 
 def test_as_published_nothing_is_ever_lost(model: PhraseModel) -> None:
@@ -324,6 +340,7 @@ def test_a_click_and_a_phrase_in_one_frame_follow_at_once(model: PhraseModel) ->
 
 
 def test_a_phrase_for_what_is_followed_is_looked_for_once_it_is_lost(model: PhraseModel) -> None:
+    model.blind = range(12, 17)
     session = Session(model, search=SearchOptions(lost_after=3))
     session.add_prompt(0, 1, MaskPrompt(green_mask()))
     session.add_prompt(2, 1, TextPrompt(THE_GREEN))

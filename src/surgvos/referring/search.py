@@ -92,4 +92,8 @@ class Search:
                 first, last = sorted((self.since, frame_index))
                 # The frame itself is confirmed.
                 self.unconfirmed = (first, last) if self.since == first else (first + 1, last + 1)
+        self.stop()
+
+    def stop(self) -> None:
+        """Look for the object no longer."""
         self.is_on, self.since, self.candidates, self.num_poor = False, None, (), 0

@@ -34,8 +34,9 @@ class SearchOptions:
         fill_searched: Once the end of the video is reached, follow objects back over the frames that passed until
             they were found first. Needs a `VideoSource`.
         lost_after: Give an object up after so many frames in a row in which it was followed poorly, and look for its
-            phrases again. Its memory is kept: what is found joins it as one more prompted frame, and
-            `Recent.max_attended_prompted` bounds how many are read. None never does.
+            phrases again. Its memory is kept, and read in every frame, so that it is found by whichever sees it first:
+            what the phrases find joins the memory as one more prompted frame, and `Recent.max_attended_prompted`
+            bounds how many are read. None never does.
         lost_presence: Poorly: with a presence of at most this.
         lost_iou: Or with a predicted IoU below this.
         exclusive_iou: Of objects whose masks overlap by more than this (IoU), only one is found: one that is followed
@@ -129,11 +130,18 @@ class Searcher:
         return answers
 
     def note_followed(self, tracked: TrackedObject, entry: MemoryEntry) -> bool:
-        """Take note of how an object was followed; True where it is given up, and looked for again."""
+        """Take note of how an object was followed; True where it is given up, and looked for again.
+
+        What was given up before and is followed well again need not be looked for any longer.
+        """
         search, options = tracked.search, self._options
         if search is None or options.lost_after is None:
             return False
         is_poor = entry.presence <= options.lost_presence or entry.iou < options.lost_iou
+        if search.is_on:
+            if not is_poor:
+                search.stop()
+            return False
         search.num_poor = search.num_poor + 1 if is_poor else 0
         if search.num_poor < options.lost_after:
             return False

@@ -293,14 +293,16 @@ class Session:
                 tracked.take_phrases(frame.index)
             answers = self._answered_before(frame.index, objects) | self._apply_prompts(frame, query, objects)
             rest = [tracked for tracked in objects if tracked.object_id not in answers]
-            searched = [o for o in rest if o.is_searched and (o.bank.is_empty or not fills_in)]
-            followed = [o for o in rest if not o.bank.is_empty and o not in searched]
+            sought = [o for o in rest if o.is_searched and (o.bank.is_empty or not fills_in)]
+            # What was lost is followed all the same: it may be seen again before its phrase finds it.
+            followed = [o for o in rest if not o.bank.is_empty]
             answers |= self._follow(frame, query, followed, may_lose=not fills_in)
             for object_id in answers:
                 self._objects[object_id].mark_followed(frame.index)
-            if self._searcher is not None and searched:
-                taken = [answer.logits for answer in answers.values()]
-                answers |= self._searcher.search(self._features_of(frame), query, searched, self.policy, taken)
+            sought = [tracked for tracked in sought if tracked.is_searched]
+            if self._searcher is not None and sought:
+                taken = [answer.logits for i, answer in answers.items() if self._objects[i] not in sought]
+                answers |= self._searcher.search(self._features_of(frame), query, sought, self.policy, taken)
             for object_id, answer in answers.items():
                 self._objects[object_id].phase = answer.result.phase
             return self._result(frame, answers)
@@ -332,13 +334,15 @@ class Session:
             banks = [tracked.bank for tracked in members]
             step = track_objects(self.model, features, banks, self.policy, query, self._spoken(members))
             entries = encode_entries(self.model, features, step.best, frame.index, prompted=False)
-            for tracked, entry in zip(members, entries, strict=True):
-                self.policy.admit(tracked.bank, entry, query)
             found = _answers(members, step, entries)
             for tracked, entry in zip(members, entries, strict=True):
+                was_lost = may_lose and tracked.is_searched
                 if may_lose and self._searcher is not None and self._searcher.note_followed(tracked, entry):
                     answer = found[tracked.object_id]
                     found[tracked.object_id] = replace(answer, result=replace(answer.result, phase=Phase.LOST))
+                # Of what is lost nothing is remembered until it is seen again.
+                if not (was_lost and tracked.is_searched):
+                    self.policy.admit(tracked.bank, entry, query)
             answers |= found
         return answers
 
