@@ -142,9 +142,10 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=["sasvi", "sasvi-published"])
     parser.add_argument("--overseer", default="surgvos-nano", help="a detector, or noise")
     parser.add_argument("--model", default="surgvos-nano")
+    parser.add_argument("--dtype", default="auto", help="of the tracker")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    model = surgvos.load_model(chosen.model, device="cpu", dtype="fp32")
+    model = surgvos.load_model(chosen.model, device="cpu", dtype=chosen.dtype)
     network = None if chosen.overseer == NOISE else load_detector(chosen.overseer, SYNTHETIC_CLASSES, device="cpu")
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in chosen.seeds:

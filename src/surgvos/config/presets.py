@@ -188,6 +188,23 @@ def nano_motion() -> TrainConfig:
     )
 
 
+def nano_phrases_finish() -> TrainConfig:
+    """The box model goes on reading after ``nano_motion``: three batches of single images to one of pairs."""
+    motion = nano_motion()
+    alone, pair = (BatchShape(num_frames=n, image_hw=(160, 192), batch_size=16) for n in (1, 2))
+    large = BatchShape(num_frames=1, image_hw=(256, 320), batch_size=6)
+    return replace(
+        motion,
+        init_from="runs/nano_motion/model.safetensors",
+        stages=(
+            Stage(steps=3000, batch=alone, other_batches=(alone, alone, pair)),
+            Stage(steps=300, batch=large, other_batches=(large, large, replace(large, num_frames=2))),
+        ),
+        optimiser=replace(motion.optimiser, learning_rate=6e-4, rates={}, warmup_steps=150),
+        seed=9,
+    )
+
+
 def nano_overseer() -> TrainConfig:
     """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
     clips = nano_clips()
@@ -400,6 +417,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_words,
         nano_phrases,
         nano_motion,
+        nano_phrases_finish,
         nano_overseer,
         nano_overseer_refine,
         nano_overseer_finish,

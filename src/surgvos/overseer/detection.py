@@ -167,7 +167,10 @@ class Detection:
         if not len(self.scores) or (not min_scores and float(self.scores.min()) >= min_score):
             return self
         thresholds = np.array([min_scores.get(int(i), min_score) for i in self.class_ids], dtype=np.float32)
-        keep = self.scores >= thresholds
+        return self.only(self.scores >= thresholds)
+
+    def only(self, keep: np.ndarray) -> Detection:
+        """The same with some of its instances; ``keep`` is bool ``(n,)``."""
         return replace(self, members=self.members[:, keep], class_ids=self.class_ids[keep], scores=self.scores[keep])
 
     def mask(self, class_id: int) -> np.ndarray:

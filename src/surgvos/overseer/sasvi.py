@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from statistics import fmean
 from typing import ClassVar
-
-import cv2
-import numpy as np
 
 from surgvos.core.prompts import MaskPrompt
 from surgvos.core.results import FrameResult
 from surgvos.errors import ConfigError
 from surgvos.overseer.corrections import Add, Correction, Drop, Reprompt
-from surgvos.overseer.detection import Detection, SeenClasses, count_values
+from surgvos.overseer.detection import Detection, SeenClasses
 from surgvos.overseer.published import PublishedSasvi
+from surgvos.overseer.scene import SampledMask, Scene, covered_shares
 
-NUM_SAMPLES = 2**15
-MIN_SAMPLES = 256
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +50,11 @@ class Sasvi:
     which it is not seen for long. With a shorter look-ahead the same is decided later, from frames gone by.
 
     A class is shown again where the tracker has drifted. The detector's gain is how much better its mask foretells
-    what is detected in the next frame than the tracker's mask does, in IoU: motion, and what a detector gets wrong by
-    chance, make both worse alike, so that only errors of the tracker tell. Gains, weighed by the detector's score, are
-    summed less a usual one and never below 0 (a CUSUM), so that a large error is mended at once, a small one later, and
-    a passing one never.
+    what is detected in the frames ahead than the tracker's mask does, in IoU: motion, and what a detector gets wrong
+    for a moment, make both worse alike, so that only errors of the tracker tell. Gains, weighed by the detector's
+    score, are summed less a usual one and never below 0 (a CUSUM), so that a large error is mended at once, a small
+    one later, and a passing one never. A piece of a class that the tracker let go and the detector is not sure of does
+    not count: of two witnesses one must be sure, or both agree.
 
     In an annotated frame exactly what is annotated is followed, and for ``annotated_frames`` it is left alone.
 
@@ -73,13 +71,17 @@ class Sasvi:
             ``look_ahead - 1`` frames late.
         min_score: Least score of an instance that counts.
         min_scores: Class id -> another threshold for that class.
+        doubt: An instance is doubtful whose score is less than this share of the way from the least that counts to the
+            highest of its class in the frames ahead. Where the tracker has half of it too it counts; otherwise it is
+            seen, but nothing is judged by it, and no class enters or is shown again by it.
         enter_hits, enter_frames: A class enters when it is seen in so many of so many frames.
         leave_frames: A class leaves when it is not seen in so many frames in a row.
         overlap: Share of both masks from which two classes are two names of one thing.
         switch_ratio: How much higher than that of a class already followed the scores of another name of the same
             thing must be to take its place.
+        num_foretold: In so many frames ahead the gain is taken, evenly spread over the look-ahead.
         usual_gain: Gain that tells nothing: a detector also foretells what it gets wrong time and again.
-        usual_agreement: Where there is no next detection to foretell, the gain is what the IoU of tracker and detector
+        usual_agreement: Where there is no detection ahead to foretell, the gain is what the IoU of tracker and detector
             lacks of this.
         max_drift: Sum of gains above the usual one from which a class is shown again.
         annotated_frames: For so many frames an annotated class neither leaves nor is shown again.
@@ -90,28 +92,32 @@ class Sasvi:
     look_ahead: int = 10
     min_score: float = 0.5
     min_scores: Mapping[int, float] = field(default_factory=dict)
+    doubt: float = 0.5
     enter_hits: int = 4
     enter_frames: int = 5
     leave_frames: int = 10
     overlap: float = 0.70
     switch_ratio: float = 1.2
+    num_foretold: int = 3
     usual_gain: float = 0.05
     usual_agreement: float = 0.55
     max_drift: float = 0.5
     annotated_frames: int = 25
 
     def __post_init__(self) -> None:
-        counts = (self.look_ahead, self.leave_frames, self.annotated_frames)
+        counts = (self.look_ahead, self.leave_frames, self.annotated_frames, self.num_foretold)
         if min(counts) < 1 or not 1 <= self.enter_hits <= self.enter_frames:
             raise ConfigError(
-                "expected look_ahead, leave_frames and annotated_frames of 1 or more, and 1 <= enter_hits <= "
-                f"enter_frames, got {', '.join(map(str, counts))}, {self.enter_hits} and {self.enter_frames}"
+                "expected look_ahead, leave_frames, annotated_frames and num_foretold of 1 or more, and 1 <= "
+                f"enter_hits <= enter_frames, got {', '.join(map(str, counts))}, {self.enter_hits} and "
+                f"{self.enter_frames}"
             )
-        shares = (self.min_score, *self.min_scores.values(), self.overlap, self.usual_gain, self.usual_agreement)
+        scores = (self.min_score, *self.min_scores.values())
+        shares = (*scores, self.doubt, self.overlap, self.usual_gain, self.usual_agreement)
         if not all(0 <= share <= 1 for share in shares) or self.overlap == 0 or self.switch_ratio < 1:
             raise ConfigError(
-                "expected scores, overlap, gain and agreement in [0, 1], overlap above 0, switch_ratio of 1 or more, "
-                f"got {', '.join(map(str, shares))} and {self.switch_ratio}"
+                "expected scores, doubt, overlap, gain and agreement in [0, 1], overlap above 0, switch_ratio of 1 or "
+                f"more, got {', '.join(map(str, shares))} and {self.switch_ratio}"
             )
         if self.max_drift <= 0:
             raise ConfigError(f"expected max_drift above 0, got {self.max_drift}")
@@ -130,27 +136,31 @@ class Sasvi:
     ) -> tuple[tuple[Correction, ...], SasviState]:
         state = state or SasviState()
         window = [detection.above(self.min_score, self.min_scores) for detection in window]
-        seen = [detection.seen for detection in window]
         if window[0].annotated:
             return self._adopt(result.frame_index, window[0], state)
+        seen = [detection.seen for detection in window]
         moments = [set(s.ids) for s in seen]
         followed = {tracked.class_id: tracked for tracked in state.followed}
+        masks = {i: SampledMask(result.masks[i]) for i in followed if i in result.masks}
+        limits = self._limits([detection.seen for detection in window if not detection.annotated])
+        sure = {n: _without_doubtful(window[n], limits, masks) for n in (0, *self._foretold(len(window)))}
 
         index = result.frame_index
         may_leave = [i for i, tracked in followed.items() if index >= tracked.settled_until]
         left = [i for i in may_leave if self._has_left(i, moments, state.history)]
         staying = followed.keys() - left
-        entering = [i for i in seen[0].ids if i not in followed and self._has_entered(i, moments, state.history)]
+        entering = [i for i in sure[0].seen.ids if i not in followed and self._has_entered(i, moments, state.history)]
         entered, outdone = self._without_doubles(seen, entering, staying)
 
         shown = {*staying, *entered} - outdone
-        scene, following = _Scene(window[0], shown), _Scene(window[1], shown) if len(window) > 1 else None
-        entered = [i for i in entered if scene.area_px(i)]
+        now, *ahead = (Scene(detection, shown) for detection in sure.values())
+        whole = Scene(window[0], shown) if entered else now
+        entered = [i for i in entered if whole.area_px(i)]
         kept = [followed[i] for i in followed if i in staying - outdone]
-        kept, shown_again = self._compare(result, scene, following, kept)
+        kept, shown_again = self._compare(result.frame_index, masks, now, ahead, kept)
         corrections: list[Correction] = [Drop(i) for i in followed if i in outdone or i in left]
-        corrections += [Reprompt(i, MaskPrompt(scene.mask(i))) for i in shown_again]
-        corrections += [Add(i, MaskPrompt(scene.mask(i))) for i in entered]
+        corrections += [Reprompt(i, MaskPrompt(now.mask(i))) for i in shown_again]
+        corrections += [Add(i, MaskPrompt(whole.mask(i))) for i in entered]
         new = tuple(FollowedClass(i) for i in entered)
         return tuple(corrections), SasviState((*kept, *new), self._remember(state.history, seen[0].ids))
 
@@ -163,6 +173,15 @@ class Sasvi:
         until = index + self.annotated_frames
         shown = tuple(FollowedClass(i, settled_until=until) for i in present)
         return tuple(corrections), SasviState(shown, self._remember(state.history, present))
+
+    def _limits(self, seen: Sequence[SeenClasses]) -> dict[int, float]:
+        """Class id -> score below which an instance is doubtful."""
+        limits: dict[int, float] = {}
+        for moment in seen:
+            for i, score in zip(moment.ids, moment.scores.tolist(), strict=True):
+                least = self.min_scores.get(i, self.min_score)
+                limits[i] = max(limits.get(i, 0.0), least + self.doubt * (score - least))
+        return limits
 
     # --- coming and going ----------------------------------------------------------------------------------------
 
@@ -203,21 +222,31 @@ class Sasvi:
 
     # --- drift ---------------------------------------------------------------------------------------------------
 
+    def _foretold(self, num_seen: int) -> list[int]:
+        """Frames ahead whose detections are foretold, spread over those that are seen."""
+        reach = min(self.look_ahead, num_seen) - 1
+        steps = {round(reach * (n + 1) / self.num_foretold) for n in range(self.num_foretold)}
+        return sorted(steps - {0})
+
     def _compare(
-        self, result: FrameResult, scene: _Scene, following: _Scene | None, followed: Sequence[FollowedClass]
+        self,
+        index: int,
+        masks: Mapping[int, SampledMask],
+        now: Scene,
+        ahead: Sequence[Scene],
+        followed: Sequence[FollowedClass],
     ) -> tuple[list[FollowedClass], list[int]]:
         """Sum up the detector's gains; the classes to show again are those of the second list."""
-        foretold = scene.ious_with(following) if following and followed else {}
+        foretold = [now.ious_with(later) for later in ahead] if followed else []
         kept, shown_again = [], []
         for tracked in followed:
-            i, mask = tracked.class_id, result.masks.get(tracked.class_id)
-            if mask is not None and scene.area_px(i):
-                if following and i in foretold:
-                    gain = foretold[i] - following.iou(i, mask)
-                else:
-                    gain = self.usual_agreement - scene.iou(i, mask)
-                drift = max(0.0, tracked.drift + self._trust(i, scene.score(i)) * gain - self.usual_gain)
-                if drift >= self.max_drift and result.frame_index >= tracked.settled_until:
+            i = tracked.class_id
+            if i in masks and now.area_px(i):
+                pairs = zip(foretold, ahead, strict=True)
+                gains = [ious[i] - later.iou(i, masks[i]) for ious, later in pairs if i in ious]
+                gain = fmean(gains) if gains else self.usual_agreement - now.iou(i, masks[i])
+                drift = max(0.0, tracked.drift + self._trust(i, now.score(i)) * gain - self.usual_gain)
+                if drift >= self.max_drift and index >= tracked.settled_until:
                     shown_again.append(i)
                     drift = 0.0
                 tracked = replace(tracked, drift=drift)
@@ -230,74 +259,14 @@ class Sasvi:
         return (score - threshold) / (1 - threshold) if threshold < 1 else 1.0
 
 
-class _Scene:
-    """A detection without overlap: where several classes are, the smallest lies on top."""
-
-    def __init__(self, detection: Detection, classes: set[int]) -> None:
-        self._detection = detection
-        seen = detection.seen
-        self._regions: dict[int, np.ndarray] = {}
-        free = np.ones(len(detection.sizes_px), dtype=bool)
-        for i in sorted(classes.intersection(seen.ids), key=lambda i: (seen.area_px(i), i)):
-            self._regions[i] = seen.coverage[:, seen.ids.index(i)] & free
-            free &= ~self._regions[i]
-
-    def area_px(self, class_id: int) -> int:
-        """Pixels of a class; 0 where it is not seen or hidden by others."""
-        return int(self._detection.sizes_px[self._regions[class_id]].sum()) if class_id in self._regions else 0
-
-    def score(self, class_id: int) -> float:
-        """The highest score of a class's instances; 0 where it is not seen."""
-        return self._detection.seen.score(class_id)
-
-    def mask(self, class_id: int) -> np.ndarray:
-        """Where a class is, bool ``(h, w)``."""
-        return self._detection.mask_of(self._regions[class_id])
-
-    def iou(self, class_id: int, mask: np.ndarray) -> float:
-        """IoU with a tracker's mask, bool ``(h, w)``; of a large mask only every n-th row and column is looked at."""
-        step, chosen = self._step, self._regions[class_id]
-        inside, sizes = self._sample[mask[::step, ::step]], self._sample_sizes
-        if step > 1 and inside.size < MIN_SAMPLES:
-            x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-            box = slice(y, y + height), slice(x, x + width)
-            inside, sizes = self._detection.regions[box][mask[box]], self._detection.sizes_px
-        shared = np.count_nonzero(chosen[inside])
-        union = inside.size + int(sizes[chosen].sum()) - shared
-        return shared / union if union > 0 else 0.0
-
-    def ious_with(self, other: _Scene) -> dict[int, float]:
-        """IoU of each class with itself in another scene, where both show it; samples are those of `iou`."""
-        classes = [i for i in self._regions if self.area_px(i) and other.area_px(i)]
-        num_slots = 1 + len(classes)
-        pairs = self._slots(classes) * num_slots + other._slots(classes)
-        table = np.bincount(pairs.ravel(), minlength=num_slots**2).reshape(num_slots, num_slots)
-        ious = {}
-        for slot, i in enumerate(classes, start=1):
-            shared, own, others = table[slot, slot], table[slot].sum(), table[:, slot].sum()
-            is_small = self._step > 1 and own < MIN_SAMPLES
-            ious[i] = self.iou(i, other.mask(i)) if is_small else float(shared / (own + others - shared))
-        return ious
-
-    def _slots(self, classes: Sequence[int]) -> np.ndarray:
-        """Of the sampled pixels, 1 + the index of the class that is there; 0 where none of these is."""
-        slots = np.zeros(len(self._detection.sizes_px), dtype=np.intp)
-        for slot, i in enumerate(classes, start=1):
-            slots[self._regions[i]] = slot
-        return slots[self._sample]
-
-    @property
-    def _step(self) -> int:
-        return max(1, math.isqrt(self._detection.regions.size // NUM_SAMPLES))
-
-    @cached_property
-    def _sample(self) -> np.ndarray:
-        """Regions of every n-th pixel of every n-th row."""
-        return np.ascontiguousarray(self._detection.regions[:: self._step, :: self._step])
-
-    @cached_property
-    def _sample_sizes(self) -> np.ndarray:
-        return count_values(self._sample, len(self._detection.sizes_px))
+def _without_doubtful(detection: Detection, limits: Mapping[int, float], masks: Mapping[int, SampledMask]) -> Detection:
+    """A detection without instances that are doubtful, unless the tracker has them as well."""
+    keep = detection.scores >= [limits.get(i, 0.0) for i in detection.class_ids.tolist()]
+    if keep.all():
+        return detection
+    for i in masks.keys() & detection.class_ids[~keep].tolist():
+        keep |= (detection.class_ids == i) & (covered_shares(detection, masks[i]) >= _HALF)
+    return detection.only(keep)
 
 
 def _num_without(class_id: int, moments: Sequence[Sequence[int] | set[int]]) -> int:
