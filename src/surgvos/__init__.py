@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from surgvos.memory.recency import Recent
     from surgvos.models.registry import load_model
     from surgvos.referring.start import CredibleStart
+    from surgvos.tracking.answering import SessionOptions
     from surgvos.tracking.searching import SearchOptions
-    from surgvos.tracking.session import Session, SessionOptions
+    from surgvos.tracking.session import Session
 
     __version__: str
 
@@ -49,7 +50,7 @@ _MODULES = {
     "Recent": "memory.recency",
     "SearchOptions": "tracking.searching",
     "Session": "tracking.session",
-    "SessionOptions": "tracking.session",
+    "SessionOptions": "tracking.answering",
     "SurgvosError": "errors",
     "TextPrompt": "core.prompts",
     "load_model": "models.registry",

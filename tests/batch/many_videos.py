@@ -22,9 +22,9 @@ from surgvos.data.prompt_protocols import PlacedPrompt
 from surgvos.io.masks import write_label_map
 from surgvos.models.checkpoints import save_model
 from surgvos.models.nano import NanoModel
+from surgvos.tracking.answering import SessionOptions
 from surgvos.tracking.run import RunSettings
 from surgvos.tracking.searching import SearchOptions
-from surgvos.tracking.session import SessionOptions
 from training.tiny import TINY_NANO
 
 HW = (48, 64)

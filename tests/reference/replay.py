@@ -19,8 +19,9 @@ import torch
 from reference.weights import build_reference_model, reference_folder
 from surgvos.core import BoxPrompt, Frame, FrameResult, MaskPrompt, PointPrompt
 from surgvos.memory import MemoryPolicy, Recent
+from surgvos.tracking.answering import SessionOptions
 from surgvos.tracking.features import FeatureCache, normalize_images
-from surgvos.tracking.session import Session, SessionOptions
+from surgvos.tracking.session import Session
 from surgvos.tracking.step import track_objects
 
 VIDEO_HW = (96, 128)
@@ -126,7 +127,7 @@ def load(
     span = min(len(images), 16)
     recent = Recent(max_pointers=span, pointer_span=span - 1, keep_history=True, max_prompted=None)
     session = Session(model, policy_of(recent), SessionOptions(as_published=True, non_overlap=False))
-    session._features = RecordedFeatures(model, images)
+    session._answering.features = RecordedFeatures(model, images)
     replay = Replay(name, meta, arrays, RecordedFrames(images), masks, session)
 
     def logged(model: Any, features: Any, banks: Any, policy: Any, query: Any, prompts: Any = None) -> Any:
@@ -139,7 +140,7 @@ def load(
                 )
         return step
 
-    monkeypatch.setattr("surgvos.tracking.session.track_objects", logged)
+    monkeypatch.setattr("surgvos.tracking.answering.track_objects", logged)
     # Recorded masks are given at the model's size, which is not the declared size of the video.
     monkeypatch.setattr("surgvos.tracking.objects.FramePrompts.check_fit", lambda *_: None)
     return replay

@@ -17,8 +17,9 @@ from surgvos.memory import Diverse
 from surgvos.models.interface import TextFeatures
 from surgvos.models.resurg import ResurgConfig, ResurgModel
 from surgvos.models.sam2 import Sam2Config
+from surgvos.tracking.answering import SessionOptions
 from surgvos.tracking.searching import SearchOptions
-from surgvos.tracking.session import Session, SessionOptions
+from surgvos.tracking.session import Session
 from surgvos.tracking.step import track_objects
 
 RECORDINGS = recordings("resurg*_referring_video_*")
@@ -62,8 +63,8 @@ def replay(request: pytest.FixtureRequest) -> Replay:
     # The settings by default of the memory; nothing is kept that they do not need.
     session = Session(model, Diverse(), SessionOptions(non_overlap=False), SearchOptions.published())
     images = recording.sibling("video_frames").arrays["frames_u8"]
-    session._features = RecordedFeatures(model, images)
-    session._features._capacity = 2
+    session._answering.features = RecordedFeatures(model, images)
+    session._answering.features._capacity = 2
     session.add_prompt(0, 1, TextPrompt(recording.description["text"]))
     replayed = Replay(recording, session)
 
@@ -73,7 +74,7 @@ def replay(request: pytest.FixtureRequest) -> Replay:
         return step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("surgvos.tracking.session.track_objects", logged)
+        patch.setattr("surgvos.tracking.answering.track_objects", logged)
         for result in session.propagate(RecordedFrames(images)):
             bank = session.objects[1].bank
             replayed.results.append(result)

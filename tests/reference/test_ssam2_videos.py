@@ -68,7 +68,7 @@ def replay_correction(r: Replay) -> None:
 
     r.session.add_prompt(moment, 1, PointPrompt(video_point(x, y), int(sign == "positive")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("surgvos.tracking.session.encode_entries", noted)
+        patch.setattr("surgvos.tracking.answering.encode_entries", noted)
         corrected = r.session.preview(r.video[moment])
     r.compare_video_size(corrected, r.arrays["prompt_video_res"])
     (entry,) = made

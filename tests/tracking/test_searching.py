@@ -377,11 +377,11 @@ def test_removal_while_searching_leaves_the_others_alone(model: PhraseModel) -> 
     assert [tuple(r.masks) for r in seen] == [(1, 2)] * 2 + [(1,)] * 10
     assert [r.objects[1] for r in seen] == alone
     session.remove(1)
-    assert session.nbytes == Session(model).nbytes + sum(session._features.storages().values()) + sum(
+    assert session.nbytes == Session(model).nbytes + sum(session._answering.features.storages().values()) + sum(
         storage.nbytes()
         for _, features in session._searcher.referrer.previous  # type: ignore[union-attr]
         for storage in [features.levels[0].untyped_storage()]
-        if storage.data_ptr() not in session._features.storages()
+        if storage.data_ptr() not in session._answering.features.storages()
     )
 
 

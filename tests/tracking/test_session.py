@@ -9,7 +9,8 @@ import pytest
 
 from surgvos.core import BoxPrompt, Frame, MaskPrompt, Phase, PointPrompt, TextPrompt
 from surgvos.errors import ConfigError, InputError
-from surgvos.tracking.session import Session, SessionOptions
+from surgvos.tracking.answering import SessionOptions
+from surgvos.tracking.session import Session
 from tracking.fake_model import ColorModel
 
 HW = (24, 40)

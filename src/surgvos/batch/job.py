@@ -19,9 +19,9 @@ from surgvos.models.backends import check_backend
 from surgvos.models.devices import resolve_device, resolve_dtype
 from surgvos.models.registry import find_weights
 from surgvos.overseer.rules import rules_by_name
+from surgvos.tracking.answering import SessionOptions
 from surgvos.tracking.run import RunSettings
 from surgvos.tracking.searching import SearchOptions
-from surgvos.tracking.session import SessionOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from surgvos.data.prompt_protocols import PlacedPrompt
+    from surgvos.tracking.answering import SessionOptions
     from surgvos.tracking.run import RunSettings
     from surgvos.tracking.searching import SearchOptions
-    from surgvos.tracking.session import SessionOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +111,9 @@ class RunOptions:
     ] = False
 
     def parse(self) -> tuple[RunSettings, SessionOptions]:
+        from surgvos.tracking.answering import SessionOptions
         from surgvos.tracking.run import RunSettings
-        from surgvos.tracking.session import Direction, SessionOptions
+        from surgvos.tracking.session import Direction
 
         settings = RunSettings(
             direction=cast(Direction, self.direction),

@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from surgvos.core.frame import Frame, FrameStream, VideoSource
 from surgvos.core.prompts import Prompt, TextPrompt
-from surgvos.core.results import FrameResult, Phase
+from surgvos.core.results import FrameResult
 from surgvos.errors import InputError
 from surgvos.io.video import prefetch
-from surgvos.memory import MemoryBank, MemoryEntry, MemoryPolicy, MemoryQuery, policy_by_name
-from surgvos.models.interface import ImageFeatures, PromptBatch, VideoModel
+from surgvos.memory import MemoryPolicy, MemoryQuery, policy_by_name
+from surgvos.models.interface import VideoModel
 from surgvos.referring.referrer import reads_phrases
-from surgvos.tracking.answers import Answer, answer_of, frame_result
-from surgvos.tracking.features import FeatureCache
+from surgvos.tracking.answering import Answering, SessionOptions
+from surgvos.tracking.answers import Answer, frame_result
 from surgvos.tracking.objects import TrackedObject
 from surgvos.tracking.passes import Direction, Pass, first_pass, frames_of, pass_after
 from surgvos.tracking.searching import Searcher, SearchOptions
 from surgvos.tracking.state import load_objects, save_objects
-from surgvos.tracking.step import TrackingStep, encode_entries, stack_prompts, track_objects
-
-PREVIOUS_LOGIT_LIMIT = 32.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How a session treats overlap, holes and prompts.
-
-    Attributes:
-        non_overlap: Give each pixel to one object at most, the one with the highest logit.
-        fill_hole_area_px: Fill holes of up to this many pixels at the model's own resolution.
-        as_published: Treat prompts as the published predictor does, for comparison with it: all prompts are
-            applied before anything is followed, a prompt on a frame not yet followed reads no memory, an object is
-            followed also before its first prompt, and a correction of a followed frame is shown but does not stick.
-    """
-
-    non_overlap: bool = True
-    fill_hole_area_px: int = 0
-    as_published: bool = False
 
 
 class Session:
@@ -76,9 +52,8 @@ class Session:
         self.options = options or SessionOptions()
         self.search_options = search or SearchOptions()
         self._searcher = Searcher(model, self.search_options) if reads_phrases(model) else None
-        self._features = FeatureCache(model)
+        self._answering = Answering(model, self.policy, self.options, self._searcher)
         self._objects: dict[int, TrackedObject] = {}
-        self._video_hw: tuple[int, int] | None = None
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -93,7 +68,7 @@ class Session:
     @property
     def nbytes(self) -> int:
         """Bytes of everything that the session keeps for later frames; does not grow with the video."""
-        storages = self._features.storages()
+        storages = self._answering.features.storages()
         for tracked in self._objects.values():
             storages |= tracked.storages()
         if self._searcher is not None:
@@ -155,8 +130,8 @@ class Session:
         Raises:
             InputError: The frame has another size than the ones before.
         """
-        with self._inference():
-            self._features_of(frame)
+        with self._answering.inference():
+            self._answering.features_of(frame)
 
     def preview(self, frame: Frame) -> FrameResult:
         """Answer the prompts waiting for this frame, and follow nothing: what an annotator sees after a click.
@@ -164,17 +139,8 @@ class Session:
         The result holds the objects that have a prompt in this frame. A phrase shows what it would find here; the
         search for it begins when the frame is passed.
         """
-        query = MemoryQuery(frame.index, 1)
-        objects = list(self._objects.values())
-        with self._inference():
-            answers = self._answered_before(frame.index, objects) | self._apply_prompts(frame, query, objects)
-            said = {
-                tracked.object_id: tracked.phrases[frame.index]
-                for tracked in objects
-                if frame.index in tracked.phrases and tracked.bank.is_empty
-            }
-            if self._searcher is not None and said:
-                answers |= self._searcher.peek(self._features_of(frame), query, said)
+        with self._answering.inference():
+            answers = self._answering.answer_prompts(frame, MemoryQuery(frame.index, 1), list(self._objects.values()))
             return self._result(frame, answers)
 
     def propagate(
@@ -262,7 +228,7 @@ class Session:
         Raises:
             InputError: The file is missing or damaged.
         """
-        objects, previous, progress = load_objects(path, self._device)
+        objects, previous, progress = load_objects(path, self._answering.device)
         self._objects = {tracked.object_id: tracked for tracked in objects}
         if self._searcher is not None:
             self._searcher.referrer.previous = previous
@@ -288,132 +254,8 @@ class Session:
             fills_in: Whether the pass goes back over what others left open: whoever is remembered is followed there,
                 also while it is looked for elsewhere.
         """
-        with self._inference():
-            for tracked in objects:
-                tracked.take_phrases(frame.index)
-            answers = self._answered_before(frame.index, objects) | self._apply_prompts(frame, query, objects)
-            rest = [tracked for tracked in objects if tracked.object_id not in answers]
-            sought = [o for o in rest if o.is_searched and (o.bank.is_empty or not fills_in)]
-            # What was lost is followed all the same: it may be seen again before its phrase finds it.
-            followed = [o for o in rest if not o.bank.is_empty]
-            answers |= self._follow(frame, query, followed, may_lose=not fills_in)
-            for object_id in answers:
-                self._objects[object_id].mark_followed(frame.index)
-            sought = [tracked for tracked in sought if tracked.is_searched]
-            if self._searcher is not None and sought:
-                taken = [answer.logits for i, answer in answers.items() if self._objects[i] not in sought]
-                answers |= self._searcher.search(self._features_of(frame), query, sought, self.policy, taken)
-            for object_id, answer in answers.items():
-                self._objects[object_id].phase = answer.result.phase
-            return self._result(frame, answers)
-
-    def _inference(self) -> ExitStack:
-        stack = ExitStack()
-        stack.enter_context(torch.inference_mode())
-        dtype = self.model.compute_dtype
-        if dtype != torch.float32:
-            stack.enter_context(torch.autocast(self._device.type, dtype=dtype))
-        return stack
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
-    # --- one frame ---------------------------------------------------------------------------------------------
-
-    def _follow(
-        self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject], *, may_lose: bool
-    ) -> dict[int, Answer]:
-        """Follow objects that are remembered into this frame."""
-        answers: dict[int, Answer] = {}
-        with_phrase = [tracked for tracked in objects if tracked.search is not None]
-        for members in (with_phrase, [tracked for tracked in objects if tracked.search is None]):
-            if not members:
-                continue
-            features = self._features_of(frame)
-            banks = [tracked.bank for tracked in members]
-            step = track_objects(self.model, features, banks, self.policy, query, self._spoken(members))
-            entries = encode_entries(self.model, features, step.best, frame.index, prompted=False)
-            found = _answers(members, step, entries)
-            for tracked, entry in zip(members, entries, strict=True):
-                was_lost = may_lose and tracked.is_searched
-                if may_lose and self._searcher is not None and self._searcher.note_followed(tracked, entry):
-                    answer = found[tracked.object_id]
-                    found[tracked.object_id] = replace(answer, result=replace(answer.result, phase=Phase.LOST))
-                # Of what is lost nothing is remembered until it is seen again.
-                if not (was_lost and tracked.is_searched):
-                    self.policy.admit(tracked.bank, entry, query)
-            answers |= found
-        return answers
-
-    def _apply_prompts(self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject]) -> dict[int, Answer]:
-        """Answer the prompts that wait for this frame; objects whose prompts are alike share one call."""
-        waiting = [tracked for tracked in objects if frame.index in tracked.pending]
-        if not waiting:
-            return {}
-        features = self._features_of(frame)
-        input_hw = self.model.input_hw(frame.hw)
-        groups: dict[tuple, list[tuple[TrackedObject, PromptBatch]]] = {}
-        for tracked in waiting:
-            prompts = tracked.pending[frame.index]
-            prompts.check_fit(frame.hw)
-            batch = replace(prompts.to_batch(frame.hw, input_hw, self._device), text=self._text_of(tracked))
-            corrects = batch.mask is None and self._is_correction(tracked, frame.index)
-            if corrects:
-                batch = replace(batch, previous_logits=self._previous_logits(tracked, features, query))
-            kind = (batch.num_points, batch.mask is None, batch.text is None, corrects)
-            groups.setdefault(kind, []).append((tracked, batch))
-        answers: dict[int, Answer] = {}
-        for (*_, corrects), members in groups.items():
-            answers |= self._answer_prompts(features, query, members, corrects=corrects)
-        return answers
-
-    def _answer_prompts(
-        self,
-        features: ImageFeatures,
-        query: MemoryQuery,
-        members: Sequence[tuple[TrackedObject, PromptBatch]],
-        *,
-        corrects: bool,
-    ) -> dict[int, Answer]:
-        objects = [tracked for tracked, _ in members]
-        prompts = stack_prompts([batch for _, batch in members])
-        banks = [tracked.bank if corrects else MemoryBank() for tracked in objects]
-        step = track_objects(self.model, features, banks, self.policy, query, prompts)
-        entries = encode_entries(self.model, features, step.best, query.frame_index, prompted=True)
-        for tracked, entry in zip(objects, entries, strict=True):
-            if corrects and self.options.as_published and query.frame_index not in tracked.bank.prompted:
-                del tracked.pending[query.frame_index]
-                continue
-            self.policy.admit(tracked.bank, entry, query)
-            tracked.settle(query.frame_index)
-        return _answers(objects, step, entries)
-
-    def _is_correction(self, tracked: TrackedObject, frame_index: int) -> bool:
-        if self.options.as_published:
-            return tracked.followed(frame_index)
-        return not tracked.bank.is_empty
-
-    def _previous_logits(self, tracked: TrackedObject, features: ImageFeatures, query: MemoryQuery) -> Tensor:
-        """The mask that a correction starts from: the one answered before, or the one predicted without it."""
-        entry = tracked.bank.prompted.get(query.frame_index)
-        if entry is not None and entry.logits is not None:
-            logits = entry.logits[None, None]
-        else:
-            spoken = self._spoken([tracked])
-            logits = track_objects(self.model, features, [tracked.bank], self.policy, query, spoken).best.logits
-        return logits.float().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-
-    def _text_of(self, tracked: TrackedObject) -> Tensor | None:
-        """What an object is called, in one vector ``(1, C)``, or None."""
-        if tracked.search is None or self._searcher is None:
-            return None
-        return self._searcher.referrer.text(tracked.search.followed_phrase).pooled
-
-    def _spoken(self, objects: Sequence[TrackedObject]) -> PromptBatch | None:
-        """The prompts with which objects are followed: what they are called, where they were called something."""
-        texts = [text for text in map(self._text_of, objects) if text is not None]
-        return PromptBatch.of_text(torch.cat(texts)) if texts else None
+        with self._answering.inference():
+            return self._result(frame, self._answering.answer(frame, query, objects, fills_in=fills_in))
 
     def _check_phrase(self, phrase: str) -> None:
         """Raise `InputError` where the model cannot read a phrase."""
@@ -422,28 +264,8 @@ class Session:
                 f"expected a point, box or mask prompt, got a phrase ({phrase!r}), which this model cannot read; "
                 "try a model that can, such as ReSurgSAM2's, or show the object"
             )
-        with self._inference():
+        with self._answering.inference():
             self._searcher.referrer.text(phrase)
-
-    def _answered_before(self, frame_index: int, objects: Sequence[TrackedObject]) -> dict[int, Answer]:
-        """Prompted frames that are passed again give the same answer."""
-        answers = {}
-        for tracked in objects:
-            entry = tracked.bank.prompted.get(frame_index)
-            if entry is not None and entry.logits is not None:
-                answers[tracked.object_id] = answer_of(entry.logits, entry)
-        return answers
-
-    def _features_of(self, frame: Frame) -> ImageFeatures:
-        if self._video_hw is None:
-            self._video_hw = frame.hw
-        if frame.hw != self._video_hw:
-            (height, width), (new_height, new_width) = self._video_hw, frame.hw
-            raise InputError(
-                f"expected frames of {width}x{height} pixels, got {new_width}x{new_height} at frame {frame.index}; "
-                "try a new session for a new video"
-            )
-        return self._features.get(frame)
 
     def _result(self, frame: Frame, answers: dict[int, Answer]) -> FrameResult:
         in_order = {object_id: answers[object_id] for object_id in self._objects if object_id in answers}
@@ -453,11 +275,3 @@ class Session:
             non_overlap=self.options.non_overlap,
             fill_hole_area_px=self.options.fill_hole_area_px,
         )
-
-
-def _answers(objects: Sequence[TrackedObject], step: TrackingStep, entries: Sequence[MemoryEntry]) -> dict[int, Answer]:
-    attended = step.attended_frames()
-    return {
-        tracked.object_id: answer_of(step.best.logits[slot, 0], entries[slot], attended[slot])
-        for slot, tracked in enumerate(objects)
-    }

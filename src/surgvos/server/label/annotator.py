@@ -33,7 +33,8 @@ from surgvos.server.label.commands import (
 from surgvos.server.label.labels import Change, LabelledObject, ObjectMask, Origin, SetLock, SetMask, SetObject
 from surgvos.server.label.project import Project, default_color
 from surgvos.server.pointing import Box, Click
-from surgvos.tracking.session import Session, SessionOptions
+from surgvos.tracking.answering import SessionOptions
+from surgvos.tracking.session import Session
 
 NUM_ANCHORS = 3
 MIN_SUGGESTION_SCORE = 0.5
