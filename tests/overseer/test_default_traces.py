@@ -119,11 +119,11 @@ def pieces(scores: Sequence[float]) -> Detection:
         ((0.95, 0.6), Sasvi(), False),
         ((0.95, 0.75), Sasvi(), True),
         ((0.6, 0.56), Sasvi(), True),
-        ((0.95, 0.6), Sasvi(doubt=0.0), True),
-        ((0.95, 0.6), Sasvi(doubt=0.5, min_scores={6: 0.2}), True),
+        ((0.95, 0.6), Sasvi(unsure_below=0.0), True),
+        ((0.95, 0.6), Sasvi(unsure_below=0.5, min_scores={6: 0.2}), True),
     ],
 )
-def test_what_the_tracker_let_go_and_the_detector_doubts_does_not_come_back(
+def test_what_the_tracker_let_go_and_the_detector_is_unsure_of_does_not_come_back(
     scores: tuple[float, ...], rules: Sasvi, is_shown_again: bool
 ) -> None:
     window = [pieces(scores)] * 10
@@ -139,7 +139,7 @@ def test_what_the_tracker_let_go_and_the_detector_doubts_does_not_come_back(
     assert bool(shown_again) == is_shown_again
 
 
-def test_what_the_tracker_has_is_not_doubted() -> None:
+def test_what_the_tracker_has_counts_however_unsure_the_detector_is() -> None:
     window, state = [pieces((0.95, 0.6))] * 10, SasviState((FollowedClass(6),))
     slipped = np.roll(pieces((0.95, 0.6)).mask(6), 4, axis=1)
     shown = []
@@ -150,10 +150,10 @@ def test_what_the_tracker_has_is_not_doubted() -> None:
     assert all(np.array_equal(mask, window[0].mask(6)) for mask in shown)
 
 
-def test_a_class_is_seen_also_where_it_is_doubtful() -> None:
+def test_a_class_is_seen_also_where_the_detector_is_unsure_of_it() -> None:
     """It stays, and enters where it is sure."""
-    sure, doubtful = pieces((0.95,)), pieces((0.6,))
-    detections = [doubtful] * 3 + [sure] * 10 + [doubtful] * 40
+    sure, unsure = pieces((0.95,)), pieces((0.6,))
+    detections = [unsure] * 3 + [sure] * 10 + [unsure] * 40
     assert str(run_rules(Sasvi(), detections)) == "3 +6"
 
 
@@ -315,6 +315,8 @@ def test_rules_follow_exactly_what_they_say_and_forget(sightings: list[set[int]]
         {"leave_frames": 0},
         {"annotated_frames": 0},
         {"usual_gain": -0.1},
+        {"unsure_below": 1.1},
+        {"num_foretold": 0},
         {"max_drift": 0.0},
         {"min_score": 1.1},
         {"min_scores": {3: -1.0}},

@@ -71,9 +71,9 @@ class Sasvi:
             ``look_ahead - 1`` frames late.
         min_score: Least score of an instance that counts.
         min_scores: Class id -> another threshold for that class.
-        doubt: An instance is doubtful whose score is less than this share of the way from the least that counts to the
-            highest of its class in the frames ahead. Where the tracker has half of it too it counts; otherwise it is
-            seen, but nothing is judged by it, and no class enters or is shown again by it.
+        unsure_below: The detector is unsure of an instance whose score is less than this share of the way from the
+            least that counts to the highest of its class in the frames ahead. Where the tracker has half of it too it
+            counts; otherwise it is seen, but nothing is judged by it, and no class enters or is shown again by it.
         enter_hits, enter_frames: A class enters when it is seen in so many of so many frames.
         leave_frames: A class leaves when it is not seen in so many frames in a row.
         overlap: Share of both masks from which two classes are two names of one thing.
@@ -92,7 +92,7 @@ class Sasvi:
     look_ahead: int = 10
     min_score: float = 0.5
     min_scores: Mapping[int, float] = field(default_factory=dict)
-    doubt: float = 0.5
+    unsure_below: float = 0.5
     enter_hits: int = 4
     enter_frames: int = 5
     leave_frames: int = 10
@@ -113,11 +113,11 @@ class Sasvi:
                 f"{self.enter_frames}"
             )
         scores = (self.min_score, *self.min_scores.values())
-        shares = (*scores, self.doubt, self.overlap, self.usual_gain, self.usual_agreement)
+        shares = (*scores, self.unsure_below, self.overlap, self.usual_gain, self.usual_agreement)
         if not all(0 <= share <= 1 for share in shares) or self.overlap == 0 or self.switch_ratio < 1:
             raise ConfigError(
-                "expected scores, doubt, overlap, gain and agreement in [0, 1], overlap above 0, switch_ratio of 1 or "
-                f"more, got {', '.join(map(str, shares))} and {self.switch_ratio}"
+                "expected scores, unsure_below, overlap, gain and agreement in [0, 1], overlap above 0, switch_ratio "
+                f"of 1 or more, got {', '.join(map(str, shares))} and {self.switch_ratio}"
             )
         if self.max_drift <= 0:
             raise ConfigError(f"expected max_drift above 0, got {self.max_drift}")
@@ -143,7 +143,7 @@ class Sasvi:
         followed = {tracked.class_id: tracked for tracked in state.followed}
         masks = {i: SampledMask(result.masks[i]) for i in followed if i in result.masks}
         limits = self._limits([detection.seen for detection in window if not detection.annotated])
-        sure = {n: _without_doubtful(window[n], limits, masks) for n in (0, *self._foretold(len(window)))}
+        sure = {n: _without_unsure(window[n], limits, masks) for n in (0, *self._foretold(len(window)))}
 
         index = result.frame_index
         may_leave = [i for i, tracked in followed.items() if index >= tracked.settled_until]
@@ -175,12 +175,12 @@ class Sasvi:
         return tuple(corrections), SasviState(shown, self._remember(state.history, present))
 
     def _limits(self, seen: Sequence[SeenClasses]) -> dict[int, float]:
-        """Class id -> score below which an instance is doubtful."""
+        """Class id -> score below which the detector is unsure of an instance."""
         limits: dict[int, float] = {}
         for moment in seen:
             for i, score in zip(moment.ids, moment.scores.tolist(), strict=True):
                 least = self.min_scores.get(i, self.min_score)
-                limits[i] = max(limits.get(i, 0.0), least + self.doubt * (score - least))
+                limits[i] = max(limits.get(i, 0.0), least + self.unsure_below * (score - least))
         return limits
 
     # --- coming and going ----------------------------------------------------------------------------------------
@@ -259,8 +259,8 @@ class Sasvi:
         return (score - threshold) / (1 - threshold) if threshold < 1 else 1.0
 
 
-def _without_doubtful(detection: Detection, limits: Mapping[int, float], masks: Mapping[int, SampledMask]) -> Detection:
-    """A detection without instances that are doubtful, unless the tracker has them as well."""
+def _without_unsure(detection: Detection, limits: Mapping[int, float], masks: Mapping[int, SampledMask]) -> Detection:
+    """A detection without what the detector is unsure of, unless the tracker has it as well."""
     keep = detection.scores >= [limits.get(i, 0.0) for i in detection.class_ids.tolist()]
     if keep.all():
         return detection
