@@ -3,8 +3,9 @@
     python benchmarks/comings_and_goings.py --out /tmp/comings --clips 12
 
 Synthetic clips are played forward and backward in turn, so that whatever leaves comes back several times. Each object
-that its class alone tells apart is asked for by it; nothing else is said. Every memory is run with and without looking
-again for what was lost.
+that its class alone tells apart is asked for by it; nothing else is said, so that an object that is never found is
+never found again either. With ``--shown`` each is also shown once, by its true mask in the first frame that shows
+enough of it. Every memory is run with and without looking again for what was lost.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100, help="Of a clip, before it is played several times.")
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--memories", nargs="+", default=["recent", "pruned", "diverse"])
+    parser.add_argument("--shown", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     model = surgvos.load_model(chosen.model)
@@ -68,20 +71,30 @@ def main() -> None:
             continue
         video, name = Played(clip, chosen.turns), f"clip_{number:05d}"
         write_truth(video, asked, chosen.out / "truth" / name)
-        for memory, again in product(("recent", "pruned", "diverse"), (True, False)):
+        for memory, again in product(chosen.memories, (True, False)):
             search = SearchOptions() if again else SearchOptions(lost_after=None)
             session = surgvos.Session(model, memory=memory, search=search)
             for object_id, phrase in asked.items():
+                if chosen.shown:
+                    index, mask = first_sight(clip, object_id)
+                    session.add_prompt(index, object_id, surgvos.MaskPrompt(mask))
                 session.add_prompt(0, object_id, surgvos.TextPrompt(phrase))
             segment_video(session, video, runs_of(chosen.out, memory, again) / name, RunSettings(), {})
     print("memory   looks again   J&F   found again in 15 frames   false presence")
-    for memory, again in product(("recent", "pruned", "diverse"), (True, False)):
+    for memory, again in product(chosen.memories, (True, False)):
         report = evaluate_referring(runs_of(chosen.out, memory, again), chosen.out / "truth", rules=RULES)
         found = report.score()
         print(
             f"{memory:8} {'yes' if again else 'no':11} {report.regions.mean.jaccard_and_boundary_f:5.1f} "
             f"{found.found_again or 0:14.1f} {found.false_presence or 0:25.1f}"
         )
+
+
+def first_sight(clip: SyntheticClip, object_id: int) -> tuple[int, np.ndarray]:
+    """The first frame that shows at least half as much of an object as it ever shows, and its mask there."""
+    areas = (clip.instances == object_id).sum(axis=(1, 2))
+    index = int(np.argmax(areas >= areas.max() / 2))
+    return index, clip.instances[index] == object_id
 
 
 def write_truth(video: Played, asked: dict[int, str], folder: Path) -> None:
