@@ -3,8 +3,9 @@
 python benchmarks/overseer_rules.py
 
 Twelve classes drift over a frame; the tracker answers the same masks a little late. Three classes come and go, so that
-prompts are made as well. The time of cutting a label map, or overlapping masks, into regions is given apart: it
-belongs to the detector. Times are of one core's work, whatever else the machine does.
+prompts are made as well, and the detector is unsure of each class in half of the frames. The time of cutting a label
+map, or overlapping masks, into regions is given apart: it belongs to the detector. Times are of one core's work,
+whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -74,10 +75,13 @@ def main() -> None:
     timed(lambda: Detection.from_masks(np.ones((1, 2, 2), dtype=bool), [0]).seen)  # the first one loads parts of NumPy
     hw = (chosen.height, chosen.width)
     answers = [class_masks(i, hw, chosen.classes) for i in range(chosen.frames)]
-    overlapping, cutting, reading = [], [], []
+    overlapping, cutting, reading, chance = [], [], [], np.random.default_rng(0)
     for masks in answers:
         stacked = np.stack(list(masks.values()))
-        detection, spent = timed(lambda stacked=stacked, masks=masks: Detection.from_masks(stacked, list(masks)))
+        scores = chance.choice((0.6, 0.95), len(masks))  # the lower ones are unsure beside the frames around
+        detection, spent = timed(
+            lambda stacked=stacked, masks=masks, scores=scores: Detection.from_masks(stacked, list(masks), scores)
+        )
         overlapping.append(detection)
         cutting.append(spent)
         label_map = np.full(hw, 255, dtype=np.uint8)

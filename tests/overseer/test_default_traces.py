@@ -150,6 +150,14 @@ def test_what_the_tracker_has_counts_however_unsure_the_detector_is() -> None:
     assert all(np.array_equal(mask, window[0].mask(6)) for mask in shown)
 
 
+@pytest.mark.parametrize("score", [0.3, 0.6, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("unsure_below", [0.5, 1.0])
+def test_the_surest_instance_counts_however_scores_are_rounded(score: float, unsure_below: float) -> None:
+    rules = Sasvi(min_score=score, unsure_below=unsure_below)
+    assert str(run_rules(rules, [pieces((score,))] * 20)) == "0 +6"
+    assert str(run_rules(Sasvi(min_score=0.3, unsure_below=unsure_below), [pieces((score,))] * 20)) == "0 +6"
+
+
 def test_a_class_is_seen_also_where_the_detector_is_unsure_of_it() -> None:
     """It stays, and enters where it is sure."""
     sure, unsure = pieces((0.95,)), pieces((0.6,))

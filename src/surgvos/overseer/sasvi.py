@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import ClassVar
 
+import numpy as np
+
 from surgvos.core.prompts import MaskPrompt
 from surgvos.core.results import FrameResult
 from surgvos.errors import ConfigError
@@ -134,10 +136,10 @@ class Sasvi:
     def review(
         self, result: FrameResult, window: Sequence[Detection], state: SasviState | None
     ) -> tuple[tuple[Correction, ...], SasviState]:
-        state = state or SasviState()
+        state, index = state or SasviState(), result.frame_index
         window = [detection.above(self.min_score, self.min_scores) for detection in window]
         if window[0].annotated:
-            return self._adopt(result.frame_index, window[0], state)
+            return self._adopt(index, window[0], state)
         seen = [detection.seen for detection in window]
         moments = [set(s.ids) for s in seen]
         followed = {tracked.class_id: tracked for tracked in state.followed}
@@ -145,7 +147,6 @@ class Sasvi:
         limits = self._limits([detection.seen for detection in window if not detection.annotated])
         sure = {n: _without_unsure(window[n], limits, masks) for n in (0, *self._foretold(len(window)))}
 
-        index = result.frame_index
         may_leave = [i for i, tracked in followed.items() if index >= tracked.settled_until]
         left = [i for i in may_leave if self._has_left(i, moments, state.history)]
         staying = followed.keys() - left
@@ -157,7 +158,7 @@ class Sasvi:
         whole = Scene(window[0], shown) if entered else now
         entered = [i for i in entered if whole.area_px(i)]
         kept = [followed[i] for i in followed if i in staying - outdone]
-        kept, shown_again = self._compare(result.frame_index, masks, now, ahead, kept)
+        kept, shown_again = self._compare(index, masks, now, ahead, kept)
         corrections: list[Correction] = [Drop(i) for i in followed if i in outdone or i in left]
         corrections += [Reprompt(i, MaskPrompt(now.mask(i))) for i in shown_again]
         corrections += [Add(i, MaskPrompt(whole.mask(i))) for i in entered]
@@ -180,7 +181,7 @@ class Sasvi:
         for moment in seen:
             for i, score in zip(moment.ids, moment.scores.tolist(), strict=True):
                 least = self.min_scores.get(i, self.min_score)
-                limits[i] = max(limits.get(i, 0.0), least + self.unsure_below * (score - least))
+                limits[i] = max(limits.get(i, 0.0), score - (1 - self.unsure_below) * (score - least))
         return limits
 
     # --- coming and going ----------------------------------------------------------------------------------------
@@ -261,12 +262,10 @@ class Sasvi:
 
 def _without_unsure(detection: Detection, limits: Mapping[int, float], masks: Mapping[int, SampledMask]) -> Detection:
     """A detection without what the detector is unsure of, unless the tracker has it as well."""
-    keep = detection.scores >= [limits.get(i, 0.0) for i in detection.class_ids.tolist()]
-    if keep.all():
-        return detection
-    for i in masks.keys() & detection.class_ids[~keep].tolist():
-        keep |= (detection.class_ids == i) & (covered_shares(detection, masks[i]) >= _HALF)
-    return detection.only(keep)
+    # In the precision of the scores: the surest instance is never below its own score.
+    least = np.array([limits.get(i, 0.0) for i in detection.class_ids.tolist()], dtype=np.float32)
+    keep = detection.scores >= least
+    return detection if keep.all() else detection.only(keep | (covered_shares(detection, masks) >= _HALF))
 
 
 def _num_without(class_id: int, moments: Sequence[Sequence[int] | set[int]]) -> int:

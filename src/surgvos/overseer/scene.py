@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import cv2
@@ -24,9 +24,9 @@ class SampledMask:
 
     def __init__(self, mask: np.ndarray) -> None:
         self.mask = mask
-        self.step = _step_of(mask)
-        self.places = np.flatnonzero(mask[:: self.step, :: self.step])
-        self.is_small = self.step > 1 and self.places.size < MIN_SAMPLES
+        step = _step_of(mask)
+        self.places = np.flatnonzero(mask[::step, ::step])
+        self.is_small = step > 1 and self.places.size < MIN_SAMPLES
 
     @cached_property
     def box(self) -> tuple[slice, slice]:
@@ -35,16 +35,24 @@ class SampledMask:
         return slice(y, y + height), slice(x, x + width)
 
 
-def covered_shares(detection: Detection, mask: SampledMask) -> np.ndarray:
-    """Share of each instance of a detection that a mask covers, float64 ``(n,)``; judged by samples as `Scene.iou`."""
-    regions, sizes = detection.regions, detection.sizes_px
-    if mask.is_small:
-        inside = regions[mask.box][mask.mask[mask.box]]
-    else:
-        regions = np.ascontiguousarray(regions[:: mask.step, :: mask.step])
-        inside, sizes = regions.ravel()[mask.places], count_values(regions, len(sizes))
-    covered = np.bincount(inside, minlength=len(sizes))
-    return (covered @ detection.members) / np.maximum(sizes @ detection.members, 1)
+def covered_shares(detection: Detection, masks: Mapping[int, SampledMask]) -> np.ndarray:
+    """Share of each instance that the mask of its class covers, float64 ``(n,)``; judged by samples as `Scene.iou`.
+
+    Args:
+        detection: The instances.
+        masks: Class id -> mask; what is of another class is not covered.
+    """
+    shares = np.zeros(len(detection.class_ids))
+    sample, sample_sizes = _sample_of(detection)
+    for class_id in masks.keys() & detection.class_ids.tolist():
+        mask, own = masks[class_id], detection.class_ids == class_id
+        if mask.is_small:
+            inside, sizes = detection.regions[mask.box][mask.mask[mask.box]], detection.sizes_px
+        else:
+            inside, sizes = sample.ravel()[mask.places], sample_sizes
+        members = detection.members[:, own]
+        shares[own] = (np.bincount(inside, minlength=len(sizes)) @ members) / np.maximum(sizes @ members, 1)
+    return shares
 
 
 class Scene:
@@ -52,6 +60,7 @@ class Scene:
 
     def __init__(self, detection: Detection, classes: set[int]) -> None:
         self._detection = detection
+        self._sample, self._sample_sizes = _sample_of(detection)
         seen = detection.seen
         self._regions: dict[int, np.ndarray] = {}
         free = np.ones(len(detection.sizes_px), dtype=bool)
@@ -106,14 +115,12 @@ class Scene:
     def _step(self) -> int:
         return _step_of(self._detection.regions)
 
-    @cached_property
-    def _sample(self) -> np.ndarray:
-        """Regions of every n-th pixel of every n-th row."""
-        return np.ascontiguousarray(self._detection.regions[:: self._step, :: self._step])
 
-    @cached_property
-    def _sample_sizes(self) -> np.ndarray:
-        return count_values(self._sample, len(self._detection.sizes_px))
+def _sample_of(detection: Detection) -> tuple[np.ndarray, np.ndarray]:
+    """Regions of every n-th pixel of every n-th row, and how many of these each region has."""
+    step = _step_of(detection.regions)
+    sample = np.ascontiguousarray(detection.regions[::step, ::step])
+    return sample, count_values(sample, len(detection.sizes_px))
 
 
 def _step_of(image: np.ndarray) -> int:
