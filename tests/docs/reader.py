@@ -209,7 +209,7 @@ def short_run(words: tuple[str, ...]) -> list[str]:
     """What makes of a training one step of a small network on one small batch."""
     config = resolve(words[1], [])
     network = next(found for found in NETWORKS if type(found) is type(config.model))
-    kept = ("num_labels", "num_classes", "sees_motion")
+    kept = ("num_labels", "num_classes", "sees_motion", "judges_outlines")
     settings = {f"model.{field.name}": getattr(network, field.name) for field in fields(network)}
     settings = {key: value for key, value in settings.items() if key.rpartition(".")[2] not in kept}
     batch = replace(config.stages[-1].batch, image_hw=(64, 64), batch_size=1)

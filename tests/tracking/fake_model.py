@@ -77,6 +77,7 @@ class PhraseModel(ColorModel):
     """
 
     num_previous = 2
+    credible = (0.9, 0.7)
 
     def __init__(self, colors: dict[str, tuple[int, int, int]]) -> None:
         super().__init__()

@@ -205,6 +205,24 @@ def nano_phrases_finish() -> TrainConfig:
     )
 
 
+def nano_judge() -> TrainConfig:
+    """The box model learns how far to trust what it read: a judge of outlines, after ``nano_phrases_finish``."""
+    finish = nano_phrases_finish()
+    assert isinstance(finish.task, ReferringSettings)
+    alone = BatchShape(num_frames=1, image_hw=(256, 320), batch_size=8)
+    only_judged = replace(finish.task.losses, focal=0.0, dice=0.0, bce=0.0, absent=0.0, iou=4.0)
+    return replace(
+        finish,
+        model=ReferringNanoConfig(sees_motion=True, judges_outlines=True),
+        init_from="runs/nano_phrases_finish/model.safetensors",
+        freeze=(*finish.freeze, "phrase_encoder", "phrase_finder"),
+        stages=(Stage(steps=1200, batch=alone, other_batches=(alone, alone, replace(alone, num_frames=2))),),
+        task=replace(finish.task, losses=only_judged),
+        optimiser=replace(finish.optimiser, learning_rate=4e-3, rates={}, warmup_steps=50),
+        seed=10,
+    )
+
+
 def nano_overseer() -> TrainConfig:
     """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
     clips = nano_clips()
@@ -242,6 +260,17 @@ def nano_overseer_finish() -> TrainConfig:
         init_from="runs/nano_overseer_refine/model.safetensors",
         stages=(_stage(9000, 1, (192, 240), 12), _stage(1200, 1, (256, 320), 8)),
         seed=7,
+    )
+
+
+def nano_overseer_longer() -> TrainConfig:
+    """The overseer in the box goes on from ``nano_overseer_finish`` for as long again."""
+    finish = nano_overseer_finish()
+    return replace(
+        finish,
+        init_from="runs/nano_overseer_finish/model.safetensors",
+        stages=(_stage(10000, 1, (192, 240), 12), _stage(1500, 1, (256, 320), 8)),
+        seed=8,
     )
 
 
@@ -418,9 +447,11 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         nano_phrases,
         nano_motion,
         nano_phrases_finish,
+        nano_judge,
         nano_overseer,
         nano_overseer_refine,
         nano_overseer_finish,
+        nano_overseer_longer,
         nano_finetune,
         sam2_finetune,
         endovis18_instrument,

@@ -119,8 +119,11 @@ def infer_resurg_config(state: State) -> ResurgConfig:
 
 
 def infer_referring_nano_config(state: State) -> ReferringNanoConfig:
-    """Read off the weights' names whether the reader sees motion."""
-    return ReferringNanoConfig(sees_motion=any(key.startswith("phrase_finder.motion_16.") for key in state))
+    """Read off the weights' names whether the reader sees motion and judges outlines."""
+    return ReferringNanoConfig(
+        sees_motion=any(key.startswith("phrase_finder.motion_16.") for key in state),
+        judges_outlines=any(key.startswith("phrase_judge.") for key in state),
+    )
 
 
 def describe(state: State) -> str:

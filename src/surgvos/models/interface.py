@@ -226,6 +226,10 @@ class ReferringModel(VideoModel, Protocol):
     num_previous: int
     """How many earlier frames `refer` looks at beside the current one."""
 
+    credible: tuple[float, float]
+    """Presence and predicted IoU above which `refer` is to be believed. Scores of differently trained models do not
+    mean the same."""
+
     def encode_text(self, phrases: Sequence[str]) -> TextFeatures:
         """Encode phrases. The same phrase alone or among others gives the same features.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ class SearchOptions:
     comes across, never looks again, and leaves the frames before the start as they are; `published` does so too.
 
     Attributes:
-        start: When something found is certain enough to be followed.
+        start: When something found is certain enough to be followed. None: `CredibleStart` with the thresholds of the
+            model (`ReferringModel.credible`).
         show_unconfirmed: Answer with the mask that was come across also while it is not certain. Otherwise such a
             mask is empty: an object that is not in the video has no mask anywhere.
         fill_searched: Once the end of the video is reached, follow objects back over the frames that passed until
@@ -44,7 +45,7 @@ class SearchOptions:
             predicted IoU. None lets them share.
     """
 
-    start: CredibleStart | Immediate = field(default_factory=CredibleStart)
+    start: CredibleStart | Immediate | None = None
     show_unconfirmed: bool = False
     fill_searched: bool = True
     lost_after: int | None = 25
@@ -63,7 +64,9 @@ class SearchOptions:
     @classmethod
     def published(cls) -> SearchOptions:
         """As ReSurgSAM2 does."""
-        return cls(show_unconfirmed=True, fill_searched=False, lost_after=None, exclusive_iou=None)
+        return cls(
+            start=CredibleStart(), show_unconfirmed=True, fill_searched=False, lost_after=None, exclusive_iou=None
+        )
 
 
 class Searcher:
@@ -78,6 +81,8 @@ class Searcher:
         self.referrer = Referrer(model)
         self._model = model
         self._options = options
+        min_presence, min_iou = model.credible
+        self._start = options.start or CredibleStart(min_presence=min_presence, min_iou=min_iou)
 
     def peek(
         self, features: ImageFeatures, query: MemoryQuery, phrases: Mapping[int, tuple[str, ...]]
@@ -181,7 +186,7 @@ class Searcher:
         for slot, search in enumerate(searches):
             logits = found.prediction.logits[slot, 0]
             sighting = Sighting(query.frame_index, found.presence[slot], found.iou[slot], _overlap(search, logits))
-            runs.append(self._options.start.extend(search.run, sighting) if owned[slot] else ())
+            runs.append(self._start.extend(search.run, sighting) if owned[slot] else ())
         credible = [slot for slot, run in enumerate(runs) if run]
         entries: dict[int, MemoryEntry] = {}
         if credible:
@@ -195,7 +200,7 @@ class Searcher:
     def _settle(self, tracked: TrackedObject, policy: MemoryPolicy, query: MemoryQuery) -> Phase:
         """Let an object that is certain be followed from its anchors."""
         search = _search_of(tracked)
-        anchors = search.anchors(self._options.start)
+        anchors = search.anchors(self._start)
         if not anchors:
             return Phase.CONFIRMING if search.candidates else Phase.SEARCHING
         for anchor in anchors:

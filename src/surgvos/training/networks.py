@@ -41,7 +41,7 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
     # What a model adds to the kind that it builds on starts at random: nano weights for one that also reads phrases.
     builds_on = isinstance(model, type(found)) and type(model) is not type(found)
     try:
-        left = model.load_state_dict(found.state_dict(), strict=not (builds_on or _learns_motion(model, found)))
+        left = model.load_state_dict(found.state_dict(), strict=not (builds_on or _learns_more(model, found)))
         if left.unexpected_keys:
             raise RuntimeError
     except RuntimeError:
@@ -53,11 +53,13 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
     return model
 
 
-def _learns_motion(model: nn.Module, found: nn.Module) -> bool:
-    """Whether a reader differs from one that was found by seeing motion as well, and by nothing else."""
+def _learns_more(model: nn.Module, found: nn.Module) -> bool:
+    """Whether a reader differs from one that was found by having learnt more, and by nothing else."""
     if not (isinstance(model, ReferringNano) and isinstance(found, ReferringNano)):
         return False
-    return model.config.sees_motion and model.config == replace(found.config, sees_motion=True)
+    sees_motion = model.config.sees_motion or found.config.sees_motion
+    judges = model.config.judges_outlines or found.config.judges_outlines
+    return model.config == replace(found.config, sees_motion=sees_motion, judges_outlines=judges)
 
 
 def write_model(path: Path, config: AnyModel, state: dict[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from surgvos.models.interface import (
     take_maps,
 )
 from surgvos.models.nano.config import NanoConfig
+from surgvos.models.nano.judge import OutlineJudge
 from surgvos.models.nano.layers import ConvUnit, blocks, upsample_to
 from surgvos.models.nano.model import NanoModel
 from surgvos.models.nano.motion import MotionLook
@@ -39,6 +40,7 @@ class ReferringNanoConfig(NanoConfig):
         text_depth: Layers in which words attend to each other.
         joint_depth: Layers in which words and places attend to each other.
         sees_motion: Whether the frame before is looked at as well.
+        judges_outlines: Whether what was found is judged once more by its outline.
     """
 
     text_width: int = 96
@@ -47,6 +49,7 @@ class ReferringNanoConfig(NanoConfig):
     text_depth: int = 2
     joint_depth: int = 3
     sees_motion: bool = False
+    judges_outlines: bool = False
 
 
 class PhraseFinder(nn.Module):
@@ -156,7 +159,9 @@ class ReferringNano(NanoModel):
         super().__init__(config)
         self.phrase_encoder = PhraseEncoder(config.text_width, config.num_buckets, config.max_words, config.text_depth)
         self.phrase_finder = PhraseFinder(config)
+        self.phrase_judge = OutlineJudge() if config.judges_outlines else None
         self.num_previous = int(config.sees_motion)
+        self.credible = (0.6, 0.6) if config.judges_outlines else (0.9, 0.7)
 
     def see_as_it_follows(self) -> None:
         """Let the reader's own look at images start as that of the tracker."""
@@ -178,18 +183,25 @@ class ReferringNano(NanoModel):
         """Look for phrases in one image, beside the one before it; see `ReferringModel`."""
         before = previous[0].levels if previous else None
         found, presence, iou = self.phrase_finder(features.levels, text, before)
-        presence = presence.float()
+        presence, iou = presence.float(), iou.float()
         if self.training:
             logits = self._outline(features.levels, found, text.image)
+            presence, iou = self._judge(logits, presence, iou)
         else:
             logits = found.new_full((len(found), 1, *features.levels[0].shape[-2:]), ABSENT_LOGIT, dtype=torch.float32)
+            presence, iou = presence.clone(), iou.clone()
             # What is not there has no outline, and outlines take most of the time.
             shown = (presence > 0).nonzero().flatten()
             if len(shown):
                 images = shown if text.image is None else text.image[shown]
                 chosen = None if features.num_images == 1 else images
                 logits[shown] = self._outline(features.levels, found[shown], chosen)
-        return MaskPrediction(logits, iou.float().sigmoid()[:, None], presence)
+                presence[shown], iou[shown] = self._judge(logits[shown], presence[shown], iou[shown])
+        return MaskPrediction(logits, iou.sigmoid()[:, None], presence)
+
+    def _judge(self, outlines: Tensor, presence: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
+        """Presence and IoU logits once the outlines are known."""
+        return (presence, iou) if self.phrase_judge is None else self.phrase_judge(outlines, presence, iou)
 
     def _outline(self, levels: tuple[Tensor, ...], found: Tensor, image: Tensor | None) -> Tensor:
         """Mask logits, float32 ``(B, 1, h, w)`` at stride 2, of what was found."""

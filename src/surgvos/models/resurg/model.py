@@ -35,6 +35,7 @@ class ResurgModel(Sam2Model):
         super().__init__(config)
         dim = config.hidden_dim
         self.num_previous = config.num_fused_frames - 1
+        self.credible = (0.9, 0.7)  # as published
         self.language = ClipTextTower(config.language_model)
         self.token_projection = MLP(
             config.text_dim,
