@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--min-presence", type=float, help="Of `CredibleStart`.")
     parser.add_argument("--min-iou", type=float, help="The same.")
+    parser.add_argument("--min-overlap", type=float, help="The same.")
     parser.add_argument("--by-motion", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
@@ -49,7 +50,7 @@ def main() -> None:
     if chosen.by_motion:
         scene = dataclasses.replace(scene, rest=0.5)
     clips = (generate_clip(chosen.first_seed + number, scene) for number in range(chosen.clips + 1))
-    search = search_options(chosen.min_presence, chosen.min_iou)
+    search = search_options(min_presence=chosen.min_presence, min_iou=chosen.min_iou, min_overlap=chosen.min_overlap)
     clip = next(clips)
     for number, other in enumerate(clips):
         rng = np.random.default_rng(number)
@@ -65,10 +66,9 @@ def main() -> None:
         print(f"{name:16} {'-' if value is None else f'{value:.1f}'}")
 
 
-def search_options(min_presence: float | None, min_iou: float | None) -> SearchOptions:
-    """What is certain enough to be followed."""
-    given = {"min_presence": min_presence, "min_iou": min_iou}
-    given = {name: value for name, value in given.items() if value is not None}
+def search_options(**thresholds: float | None) -> SearchOptions:
+    """What is certain enough to be followed: with none given, what the model's answers call for."""
+    given = {name: value for name, value in thresholds.items() if value is not None}
     return SearchOptions(start=CredibleStart(**given)) if given else SearchOptions()
 
 

@@ -160,6 +160,27 @@ def test_a_start_may_be_immediate(model: PhraseModel) -> None:
     assert [r.frame_index for r in results[6:]] == [1, 0]
 
 
+@pytest.mark.parametrize(
+    ("credible", "start", "is_found"),
+    [
+        ((0.9, 0.7), None, False),
+        ((0.5, 0.55), None, True),  # what the model says of itself
+        ((0.5, 0.55), CredibleStart(), False),  # what is asked for
+    ],
+)
+def test_a_model_says_when_it_is_to_be_believed(
+    model: PhraseModel,
+    monkeypatch: pytest.MonkeyPatch,
+    credible: tuple[float, float],
+    start: CredibleStart | None,
+    is_found: bool,
+) -> None:
+    monkeypatch.setattr(model, "credible", credible)
+    model.scores |= {(THE_RED, i): (0.7, 0.6) for i in range(12)}
+    results = list(searching(model, THE_RED, options=SearchOptions(start=start)).propagate(Movie()))
+    assert any(phase == T for phase in phases(results)) == is_found
+
+
 def test_a_mask_that_jumps_about_is_not_confirmed_where_that_is_asked(model: PhraseModel) -> None:
     class Jumping(Movie):
         def __getitem__(self, index: int) -> Frame:

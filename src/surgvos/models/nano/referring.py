@@ -161,7 +161,7 @@ class ReferringNano(NanoModel):
         self.phrase_finder = PhraseFinder(config)
         self.phrase_judge = OutlineJudge() if config.judges_outlines else None
         self.num_previous = int(config.sees_motion)
-        self.credible = (0.6, 0.6) if config.judges_outlines else (0.9, 0.7)
+        self.credible = (0.5, 0.7) if config.judges_outlines else (0.9, 0.7)
 
     def see_as_it_follows(self) -> None:
         """Let the reader's own look at images start as that of the tracker."""
