@@ -78,7 +78,8 @@ def test_what_is_found_is_written_and_what_is_not_is_told(files: Path, tmp_path:
         {"frame": 0, "object": 1, "text": "needle driver"},
         {"frame": 0, "object": 7, "text": "no such thing here"},
     ]
-    assert written["record"]["search"]["start"]["window"] == 5
+    start = written["record"]["search"]["start"]
+    assert (start["window"], start["min_presence"], start["min_iou"]) == (5, 0.9, 0.7)
     label_map = read_label_map(tmp_path / "out/masks/00004.png")
     assert np.unique(label_map).tolist() == [0, 1]
     assert (label_map[:, :60] == 1).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,6 +61,13 @@ class SearchOptions:
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"expected {name} in 0..1, got {value}")
 
+    def trusting(self, model: ReferringModel) -> SearchOptions:
+        """The same, with the start that a model's answers call for where none is set."""
+        if self.start is not None:
+            return self
+        min_presence, min_iou = model.credible
+        return replace(self, start=CredibleStart(min_presence=min_presence, min_iou=min_iou))
+
     @classmethod
     def published(cls) -> SearchOptions:
         """As ReSurgSAM2 does."""
@@ -75,14 +82,20 @@ class Searcher:
     Args:
         model: The network.
         options: See `SearchOptions`.
+
+    Attributes:
+        options: The same, with a start.
     """
 
     def __init__(self, model: ReferringModel, options: SearchOptions) -> None:
         self.referrer = Referrer(model)
         self._model = model
-        self._options = options
-        min_presence, min_iou = model.credible
-        self._start = options.start or CredibleStart(min_presence=min_presence, min_iou=min_iou)
+        self.options = options.trusting(model)
+
+    @property
+    def _start(self) -> CredibleStart | Immediate:
+        assert self.options.start is not None
+        return self.options.start
 
     def peek(
         self, features: ImageFeatures, query: MemoryQuery, phrases: Mapping[int, tuple[str, ...]]
@@ -127,7 +140,7 @@ class Searcher:
         answers = {}
         for slot, tracked in enumerate(objects):
             phase = self._settle(tracked, policy, query)
-            shown = owned[slot] and (self._options.show_unconfirmed or phase == Phase.TRACKING)
+            shown = owned[slot] and (self.options.show_unconfirmed or phase == Phase.TRACKING)
             logits = found.prediction.logits[slot, 0]
             answers[tracked.object_id] = Answer(
                 logits if shown else torch.full_like(logits, ABSENT_LOGIT), _result(found, slot, phase)
@@ -139,7 +152,7 @@ class Searcher:
 
         What was given up before and is followed well again need not be looked for any longer.
         """
-        search, options = tracked.search, self._options
+        search, options = tracked.search, self.options
         if search is None or options.lost_after is None:
             return False
         is_poor = entry.presence <= options.lost_presence or entry.iou < options.lost_iou
@@ -159,7 +172,7 @@ class Searcher:
         Who was credible for longer goes first: if scores alone decided, two objects could keep each other from ever
         filling a window.
         """
-        limit = self._options.exclusive_iou
+        limit = self.options.exclusive_iou
         if limit is None or len(found.phrases) + len(taken) < 2:
             return [True] * len(found.phrases)
         masks = torch.cat((found.prediction.logits[:, 0], *(logits.unsqueeze(0) for logits in taken))) > 0

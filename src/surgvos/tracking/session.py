@@ -50,8 +50,9 @@ class Session:
         self.model = model
         self.policy = policy_by_name(memory, model.num_recent) if isinstance(memory, str) else memory
         self.options = options or SessionOptions()
-        self.search_options = search or SearchOptions()
-        self._searcher = Searcher(model, self.search_options) if reads_phrases(model) else None
+        search = search or SearchOptions()
+        self._searcher = Searcher(model, search) if reads_phrases(model) else None
+        self.search_options = search if self._searcher is None else self._searcher.options
         self._answering = Answering(model, self.policy, self.options, self._searcher)
         self._objects: dict[int, TrackedObject] = {}
 
