@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,15 +45,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_cases(tmp_path_factory.mktemp("many"))
 
 
-@pytest.fixture(scope="module")
-def single_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("single")
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As many as a worker of two has on two cores: how many there are shows in the last digits."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        failed = run_batch(job_of(root), tasks_of(root, out), out, in_this_process, lambda event: None, resume=False)
+        yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope="module")
+def single_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("single")
+    with one_thread():
+        failed = run_batch(job_of(root), tasks_of(root, out), out, in_this_process, lambda event: None, resume=False)
     assert list(failed) == [CORRUPT]
     return files_of(out)
 
@@ -117,7 +126,8 @@ def test_workers_end_with_the_process_that_shares_out_the_work(
     while is_alive(worker):
         assert time.monotonic() < deadline, "the worker goes on for nobody"
         time.sleep(0.02)
-    resumed = CliRunner().invoke(app, [*words, "--resume"])
+    with one_thread():
+        resumed = CliRunner().invoke(app, [*words, "--resume"])
     assert resumed.exit_code == 1
     assert f"got 1 that failed ({CORRUPT})" in resumed.stderr
     assert files_of(tmp_path) == single_run
