@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.models.test_nano_referring import TOY
 
+from models.test_nano_referring import TOY
 from surgvos.models.checkpoints import load_checkpoint, save_model
 from surgvos.models.nano import ReferringNano, ReferringNanoConfig
 from surgvos.models.nano.judge import OutlineJudge, outline_signs
