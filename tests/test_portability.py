@@ -86,7 +86,7 @@ def test_text_files_say_their_encoding() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("name", ["nano_clips", "nano_words", "nano_phrases", "nano_overseer"])
+@pytest.mark.parametrize("name", ["nano_clips", "nano_objects", "nano_phrases", "nano_overseer"])
 def test_sources_can_be_sent_to_a_fresh_process(name: str) -> None:
     """Where processes are not forked, workers get their source by pickling."""
     config = RECIPES[name]()

@@ -43,7 +43,7 @@ HW = (512, 832)
 TRUNK: dict[str, Any] = {"widths": (16, 16, 16, 16), "depths": (1, 1, 1), "input_area_px": 64 * 96}
 NANO: dict[str, Any] = TRUNK | {"decoder_widths": (16, 16, 16, 16, 16), "head_dim": 16}
 NETWORKS = (
-    ReferringNanoConfig(**NANO, text_width=32),
+    ReferringNanoConfig(**NANO, context_width=16, place_width=16, mask_width=16, text_width=32),
     NanoConfig(**NANO),
     NanoSegmenterConfig(**TRUNK),
     replace(REFERRING_TOY, language_model=str(tiny_clip_folder())),
@@ -209,7 +209,7 @@ def short_run(words: tuple[str, ...]) -> list[str]:
     """What makes of a training one step of a small network on one small batch."""
     config = resolve(words[1], [])
     network = next(found for found in NETWORKS if type(found) is type(config.model))
-    kept = ("num_labels", "num_classes", "sees_motion", "judges_outlines")
+    kept = ("num_labels", "num_classes")
     settings = {f"model.{field.name}": getattr(network, field.name) for field in fields(network)}
     settings = {key: value for key, value in settings.items() if key.rpartition(".")[2] not in kept}
     batch = replace(config.stages[-1].batch, image_hw=(64, 64), batch_size=1)
@@ -221,6 +221,8 @@ def short_run(words: tuple[str, ...]) -> list[str]:
     }
     if hasattr(config.data, "pool_size"):
         settings["data.pool_size"] = 2
+    if config.init_parts:
+        settings["init_parts"] = {}  # of runs that another page tells of
     if (config.init_from or "").startswith("weights/"):
         settings["init_from"] = None
     return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]

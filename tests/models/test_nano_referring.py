@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,25 @@ from hypothesis import strategies as st
 
 from surgvos.errors import CheckpointError, InputError
 from surgvos.memory import MemoryQuery
-from surgvos.models.checkpoints import load_checkpoint, save_model
+from surgvos.models.checkpoints import load_checkpoint
 from surgvos.models.interface import ABSENT_LOGIT
 from surgvos.models.nano import NanoModel, ReferringNano, ReferringNanoConfig
+from surgvos.models.nano.matcher import Matches
 from surgvos.models.nano.motion import MotionLook, local_resemblance
+from surgvos.models.nano.objects import Proposals
+from surgvos.models.nano.referring import Compared
 from surgvos.models.nano.text import buckets_of, words_of
 from surgvos.referring.referrer import Referrer, Wanted
-from surgvos.training.networks import initial_model
 
 TOY = ReferringNanoConfig(
     widths=(8, 8, 16, 16),
     depths=(1, 1, 1),
     decoder_widths=(8, 8, 16, 16, 16),
     head_dim=8,
+    context_width=16,
+    place_width=16,
+    mask_width=16,
+    name_width=8,
     text_width=16,
     num_buckets=64,
     text_depth=1,
@@ -74,9 +79,13 @@ def test_words_and_their_order_matter(model: ReferringNano) -> None:
     assert (said[0] - said[2]).abs().max() > 1e-4
 
 
+def nothing_is_meant(module: object, arguments: object, matches: Matches) -> Matches:
+    return Matches(torch.cat((matches.logits[:, :-1], matches.logits[:, -1:] + 100), dim=1), matches.iou)
+
+
 @torch.inference_mode()
 def test_what_is_judged_absent_has_no_mask(model: ReferringNano) -> None:
-    torch.nn.init.constant_(model.phrase_finder.judge[-1].bias, -100.0)
+    model.phrase_matcher.register_forward_hook(nothing_is_meant)
     found = model.refer(model.encode_image(torch.randn(1, 3, 64, 64)), (), model.encode_text(["liver"]))
     assert (found.logits == ABSENT_LOGIT).all()
 
@@ -90,7 +99,9 @@ def test_what_cannot_be_read_is_said(model: ReferringNano, phrase: str) -> None:
 @torch.inference_mode()
 def test_following_is_that_of_the_model_it_builds_on(model: ReferringNano) -> None:
     base = NanoModel(TOY).eval()
-    base.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("phrase_")})
+    base.load_state_dict(
+        {k: v for k, v in model.state_dict().items() if not k.startswith(("phrase_", "object_finder."))}
+    )
     image = torch.randn(1, 3, 64, 96)
     ours, theirs = model.encode_image(image), base.encode_image(image)
     a = model.decode(ours, model.condition(ours, None), None, multimask=False)
@@ -98,16 +109,10 @@ def test_following_is_that_of_the_model_it_builds_on(model: ReferringNano) -> No
     torch.testing.assert_close(a.logits, b.logits, rtol=0, atol=0)
 
 
-SEES_MOTION = dataclasses.replace(TOY, sees_motion=True)
-
-
 @pytest.fixture
-def sees_motion() -> ReferringNano:
+def sees_motion(model: ReferringNano) -> ReferringNano:
     """A reader that has learnt something of motion."""
-    torch.manual_seed(0)
-    model = ReferringNano(SEES_MOTION).eval()
-    assert model.phrase_finder.motion_16 is not None
-    torch.nn.init.normal_(model.phrase_finder.motion_16.say.weight)
+    torch.nn.init.normal_(model.phrase_matcher.motion.say.weight)
     return model
 
 
@@ -122,17 +127,12 @@ def test_where_a_place_came_from_resembles_it_most() -> None:
 
 
 @torch.inference_mode()
-def test_what_is_to_be_learnt_of_motion_changes_nothing_at_first(model: ReferringNano, tmp_path: Path) -> None:
-    save_model(tmp_path / "plain.safetensors", model)
-    begins = initial_model(SEES_MOTION, str(tmp_path / "plain.safetensors")).eval()
-    assert isinstance(begins, ReferringNano)
-    assert (begins.num_previous, model.num_previous) == (1, 0)
+def test_what_is_to_be_learnt_of_motion_changes_nothing_at_first(model: ReferringNano) -> None:
     first, second = (model.encode_image(torch.randn(1, 3, 64, 96)) for _ in range(2))
     text = model.encode_text(["the moving grasper", "liver"])
-    for previous in ((), (first,)):
-        ours, theirs = begins.refer(second, previous, text), model.refer(second, (), text)
-        torch.testing.assert_close(ours.logits, theirs.logits, rtol=0, atol=0)
-        torch.testing.assert_close(ours.presence_logits, theirs.presence_logits, rtol=0, atol=0)
+    ours, theirs = model.refer(second, (first,), text), model.refer(second, (), text)
+    torch.testing.assert_close(ours.logits, theirs.logits, rtol=0, atol=0)
+    torch.testing.assert_close(ours.presence_logits, theirs.presence_logits, rtol=0, atol=0)
 
 
 @torch.inference_mode()
@@ -148,8 +148,7 @@ def test_a_frame_before_matters_to_what_sees_motion(sees_motion: ReferringNano) 
 
 @torch.inference_mode()
 def test_each_image_is_compared_with_its_own_before(sees_motion: ReferringNano) -> None:
-    look = sees_motion.phrase_finder.motion_16
-    assert look is not None
+    look = sees_motion.phrase_matcher.motion
     now, before = torch.randn(2, 3, 8, 16, 24)
     together = look(now, before)
     assert together.shape == (3, 16, 4, 6)
@@ -167,22 +166,43 @@ def test_the_frame_looked_at_last_is_shown_beside_the_next(sees_motion: Referrin
         torch.testing.assert_close(ours.prediction.presence_logits, theirs.presence_logits, rtol=0, atol=0)
 
 
-def test_files_say_whether_motion_is_seen(sees_motion: ReferringNano, tmp_path: Path) -> None:
-    save_model(tmp_path / "sees.safetensors", sees_motion)
-    loaded = load_checkpoint(tmp_path / "sees.safetensors")
-    assert isinstance(loaded, ReferringNano)
-    assert loaded.config == SEES_MOTION
-    full = {name: ReferringNano(ReferringNanoConfig(sees_motion=sees)) for name, sees in (("a", True), ("b", False))}
-    for name, model in full.items():
-        torch.save(model.state_dict(), tmp_path / f"{name}.pt")  # bare weights, as of another program
-        again = load_checkpoint(tmp_path / f"{name}.pt")
-        assert isinstance(again, ReferringNano)
-        assert again.config == model.config
-    state = full["a"].state_dict()
-    del state["phrase_finder.motion_16.say.bias"]
+def test_bare_weights_are_known_by_their_names(tmp_path: Path) -> None:
+    state = ReferringNano().state_dict()
+    torch.save(state, tmp_path / "bare.pt")  # as of another program
+    again = load_checkpoint(tmp_path / "bare.pt")
+    assert isinstance(again, ReferringNano)
+    assert again.config == ReferringNanoConfig()
+    del state["phrase_matcher.motion.say.bias"]
     torch.save(state, tmp_path / "part.pt")
-    with pytest.raises(CheckpointError, match=r"1 missing \(first: phrase_finder.motion_16.say.bias"):
+    with pytest.raises(CheckpointError, match=r"1 missing \(first: phrase_matcher.motion.say.bias"):
         load_checkpoint(tmp_path / "part.pt")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_images", [1, 2])
+def test_each_phrase_is_looked_for_in_its_image(model: ReferringNano, num_images: int) -> None:
+    images = torch.randn(num_images, 3, 64, 96)
+    phrases = ["hook", "the liver on the left"]
+    text = model.encode_text(phrases)
+    together = model.refer(model.encode_image(images), (), text)
+    for row in range(2):
+        own = model.encode_image(images[row % num_images][None])
+        alone = model.refer(own, (), model.encode_text([phrases[row]]))
+        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=1e-3, atol=1e-3)
+
+
+@torch.inference_mode()
+def test_a_part_lies_inside_its_object() -> None:
+    whole, parts = torch.randn(1, 2, 4, 6), torch.randn(1, 3, 4, 6)
+    ones = torch.ones(1, 2)
+    proposals = Proposals(ones.bool(), whole, ones, ones, ones.long())
+    compared = Compared(proposals, parts, Matches(torch.zeros(8, 9), torch.zeros(8, 2)))
+    masks = compared.candidates(torch.zeros(8, dtype=torch.long), torch.arange(8)) > 0
+    for number in range(2):
+        of_object = masks[4 * number : 4 * number + 4]
+        assert (of_object[0] == (whole[0, number] > 0)).all()
+        for part in range(3):
+            assert (of_object[1 + part] == ((whole[0, number] > 0) & (parts[0, part] > 0))).all()
 
 
 def test_a_shift_can_be_learnt() -> None:

@@ -30,7 +30,10 @@ from surgvos.training.trainer import train
 from tiny_clip import tiny_clip_folder
 from training.tiny import TINY_NANO, tiny_run
 
-READER = ReferringNanoConfig(**asdict(TINY_NANO), text_width=16, num_buckets=256, text_depth=1, joint_depth=1)
+READER = ReferringNanoConfig(
+    **asdict(TINY_NANO), context_width=16, place_width=16, mask_width=16, name_width=8, text_width=16, num_buckets=256,
+    joint_depth=1,
+)  # fmt: skip
 DATA = SyntheticPhrasesConfig(pool_size=3, min_area_share=0.002)
 
 
@@ -59,7 +62,7 @@ def test_looking_alone_teaches_the_reader_and_nothing_of_memory() -> None:
     model, losses = pass_through(num_frames=1, num_referring=1)
     assert losses.total.isfinite()
     taught = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert {"phrase_encoder", "phrase_finder", "image_encoder", "mask_decoder"} <= taught
+    assert {"phrase_encoder", "phrase_matcher", "object_finder"} <= taught
     assert not taught & {"memory_encoder", "read_projection"}
 
 
@@ -118,7 +121,7 @@ def test_looking_sees_the_frames_before_and_what_it_predicts_last_is_remembered(
 
 def test_what_is_only_shown_is_not_judged_but_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = ReferringNano(replace(READER, sees_motion=True)).train()
+    model = ReferringNano(READER).train()
     judged: list[Tensor] = []
     judge = referring.frame_losses
 
@@ -135,8 +138,7 @@ def test_what_is_only_shown_is_not_judged_but_seen(monkeypatch: pytest.MonkeyPat
     assert len(judged) == 1
     assert judged[0] is not pair.masks[0]
     assert torch.equal(judged[0], pair.masks[1])
-    look = model.phrase_finder.motion_16
-    assert look is not None
+    look = model.phrase_matcher.motion
     assert look.say.weight.grad is not None
     assert look.say.weight.grad.any()
     model.zero_grad()
@@ -154,39 +156,19 @@ def test_clips_without_phrases_are_refused() -> None:
         forward_referring(model, batch, ReferringSettings(num_referring=2))
 
 
-def test_a_reader_begins_with_what_the_tracker_sees(tmp_path: Path) -> None:
+def test_a_reader_sees_as_another_network_that_it_is_told_of(tmp_path: Path) -> None:
     base = train(tiny_run(2), tmp_path, device="cpu").weights
-    reader = initial_model(READER, str(base))
+    reader = initial_model(READER, str(base), {"object_finder.image_encoder.": f"{base}:image_encoder."})
     assert isinstance(reader, ReferringNano)
-    expected = reader.image_encoder.stages.state_dict()
+    expected = reader.image_encoder.state_dict()
     assert expected
-    for name, value in reader.phrase_finder.stages.state_dict().items():
+    for name, value in reader.object_finder.image_encoder.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
-
-
-def test_a_reader_that_sees_motion_begins_with_one_that_does_not(tmp_path: Path) -> None:
-    base = train(reading_run(1), tmp_path / "base", device="cpu").weights
-    data = replace(DATA, scene=replace(DATA.scene, rest=0.5), motion_share=0.5)
-    config = replace(
-        reading_run(3, num_frames=2),
-        model=replace(READER, sees_motion=True),
-        init_from=str(base),
-        data=data,
-        task=ReferringSettings(num_shown=1),
-    )
-    begins = initial_model(config.model, config.init_from)
-    known = load_model(base, device="cpu", dtype="fp32").state_dict()  # type: ignore[union-attr, arg-type]
-    for name, value in begins.state_dict().items():
-        if name in known:
-            torch.testing.assert_close(value, known[name], rtol=0, atol=0)
-    assert {name.split(".")[1] for name in begins.state_dict().keys() - known.keys()} == {"motion_16"}
-    config = from_plain(TrainConfig, to_plain(config))
-    after = load_model(train(config, tmp_path / "sees", device="cpu").weights, device="cpu")  # type: ignore[arg-type]
-    assert isinstance(after, ReferringNano)
-    assert after.num_previous == 1
-    assert after.phrase_finder.motion_16.say.weight.any()  # type: ignore[union-attr]
+    for wrong in ("image_encoder.", f"{base}:class_head."):
+        with pytest.raises(CheckpointError, match="expected"):
+            initial_model(READER, str(base), {"object_finder.pyramid.": wrong})
     with pytest.raises(CheckpointError, match="another size or kind"):
-        initial_model(replace(config.model, joint_depth=2), config.init_from)  # type: ignore[arg-type]
+        initial_model(replace(READER, head_dim=32), str(base))
 
 
 def test_a_reader_is_trained_on_weights_that_stay_as_they_are(tmp_path: Path) -> None:

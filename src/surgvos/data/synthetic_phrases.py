@@ -38,7 +38,8 @@ class SyntheticPhrasesConfig:
     Attributes:
         scene: What a clip contains. Its size and length are overruled by those of the batches.
         augmentation: How colours are varied each time a clip is served.
-        num_phrases: Phrases of a clip for what is there, where it has as many objects.
+        num_phrases: Objects of a clip that are asked for, where it has as many.
+        phrases_per_object: How often each of them is asked for, each time by a phrase drawn anew.
         num_absent: Phrases of a clip for what is not there.
         part_share: Share of the phrases for an instrument that mean one of its parts.
         motion_share: Share of the phrases that tell what moves from what stands still, as far as a clip of several
@@ -51,6 +52,7 @@ class SyntheticPhrasesConfig:
     scene: SceneConfig = field(default_factory=lambda: SceneConfig(surgical_share=1.0, recognisable=0.75))
     augmentation: Augmentation = COLOURS_ONLY
     num_phrases: int = 3
+    phrases_per_object: int = 1
     num_absent: int = 1
     part_share: float = 0.2
     motion_share: float = 0.0
@@ -59,8 +61,10 @@ class SyntheticPhrasesConfig:
     pool_size: int = 192
 
     def __post_init__(self) -> None:
-        if min(self.num_phrases, self.reuse) < 1 or self.num_absent < 0 or self.pool_size < 2:
-            raise ConfigError("expected num_phrases and reuse >= 1, num_absent >= 0 and pool_size >= 2")
+        if min(self.num_phrases, self.phrases_per_object, self.reuse) < 1 or self.num_absent < 0 or self.pool_size < 2:
+            raise ConfigError(
+                "expected num_phrases, phrases_per_object and reuse >= 1, num_absent >= 0 and pool_size >= 2"
+            )
         if not all(0 <= share <= 1 for share in (self.part_share, self.motion_share, self.min_area_share)):
             raise ConfigError("expected part_share, motion_share and min_area_share in 0..1")
         varied = self.augmentation
@@ -110,12 +114,12 @@ class SyntheticPhrases:
                 return self._vary(clip, asked, rng)
 
     def _present(self, clip: SyntheticClip, rng: np.random.Generator) -> list[Asked]:
-        """Some objects of the first frame generated, one phrase each."""
+        """Phrases for some objects of the first frame generated."""
         areas = np.bincount(clip.instances[0].ravel(), minlength=256)
         least_px = self.config.min_area_share * clip.instances[0].size
         told = [item for item in clip.objects if item.phrases and areas[item.id] >= least_px]
         chosen = [told[i] for i in rng.permutation(len(told))[: self.config.num_phrases]]
-        return [self._say(clip, item, rng) for item in chosen]
+        return [self._say(clip, item, rng) for item in chosen for _ in range(self.config.phrases_per_object)]
 
     def _say(self, clip: SyntheticClip, item: SyntheticObject, rng: np.random.Generator) -> Asked:
         if self._tells_of_motion(clip, rng):

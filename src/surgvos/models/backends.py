@@ -81,20 +81,23 @@ class _ComparedEncoder:
         self._tolerance = TOLERANCES[model.compute_dtype]
         self._runs: dict[torch.Size, _Run] = {}
         self._num_levels = 0
+        self._keeps_pixels = False
 
     def __call__(self, images: Tensor) -> ImageFeatures:
         if images.shape not in self._runs:
             self._runs[images.shape] = self._build(images)
         levels = self._runs[images.shape](images)
         key = levels[-1] if len(levels) > self._num_levels else None
-        return ImageFeatures(levels[: self._num_levels], memory_key=key)
+        pixels = images if self._keeps_pixels else None
+        return ImageFeatures(levels[: self._num_levels], key, pixels)
 
     def _build(self, images: Tensor) -> _Run:
         """Build an encoder for images of this size, and compare it on random ones."""
         generator = torch.Generator().manual_seed(0)
         sample = torch.randn(images.shape, generator=generator).to(images)
         model = self._encoder.model
-        self._num_levels = len(type(model).encode_image(model, sample).levels)
+        known = type(model).encode_image(model, sample)
+        self._num_levels, self._keeps_pixels = len(known.levels), known.pixels is not None
         expected = self._encoder(sample)
         run = _BUILDERS[self._backend](self._encoder, sample)
         difference = max(_relative_difference(a, b) for a, b in zip(run(sample), expected, strict=True))

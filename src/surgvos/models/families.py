@@ -118,14 +118,6 @@ def infer_resurg_config(state: State) -> ResurgConfig:
         ) from None
 
 
-def infer_referring_nano_config(state: State) -> ReferringNanoConfig:
-    """Read off the weights' names whether the reader sees motion and judges outlines."""
-    return ReferringNanoConfig(
-        sees_motion=any(key.startswith("phrase_finder.motion_16.") for key in state),
-        judges_outlines=any(key.startswith("phrase_judge.") for key in state),
-    )
-
-
 def describe(state: State) -> str:
     """Say in a few words what network weights look like."""
     for beginning, name in _SIGNS.items():
@@ -183,7 +175,7 @@ def _is_nano(state: State) -> bool:
 
 
 def _is_referring_nano(state: State) -> bool:
-    return _is_nano(state) and any(key.startswith("phrase_finder.") for key in state)
+    return _is_nano(state) and any(key.startswith("phrase_matcher.") for key in state)
 
 
 def _is_resurg(state: State) -> bool:
@@ -193,7 +185,9 @@ def _is_resurg(state: State) -> bool:
 FAMILIES: dict[str, Family] = {
     "resurgsam2": Family(ResurgConfig, ResurgModel, _is_resurg, infer_resurg_config, left_out=("language_model.",)),
     "sam2": Family(Sam2Config, Sam2Model, _is_sam2, infer_sam2_config),
-    "referring_nano": Family(ReferringNanoConfig, ReferringNano, _is_referring_nano, infer_referring_nano_config),
+    "referring_nano": Family(
+        ReferringNanoConfig, ReferringNano, _is_referring_nano, lambda state: ReferringNanoConfig()
+    ),
     "nano": Family(NanoConfig, NanoModel, _is_nano, lambda state: NanoConfig()),
 }
 """Every kind of model, by the name that weights files give it."""

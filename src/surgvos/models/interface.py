@@ -26,15 +26,18 @@ class ImageFeatures:
         levels: Feature maps ``(N, C_i, h_i, w_i)``, finest first; memory is kept at the grid of the last one.
         memory_key: ``(N, C_k, h, w)``, the part of a memory that depends on the image alone, for models that
             match by it; None where the model has no such part.
+        pixels: ``(N, 3, H, W)`` the normalised images themselves, for models that look at them once more when they
+            look for a phrase; None for others.
     """
 
     levels: tuple[Tensor, ...]
     memory_key: Tensor | None = None
+    pixels: Tensor | None = None
 
     def take(self, images: Tensor) -> ImageFeatures:
         """Features of some of the images: int64 ``(N',)``, repetitions allowed."""
-        key = None if self.memory_key is None else take_maps(self.memory_key, images)
-        return replace(self, levels=tuple(take_maps(level, images) for level in self.levels), memory_key=key)
+        key, pixels = (None if maps is None else take_maps(maps, images) for maps in (self.memory_key, self.pixels))
+        return ImageFeatures(tuple(take_maps(level, images) for level in self.levels), key, pixels)
 
     @property
     def num_images(self) -> int:

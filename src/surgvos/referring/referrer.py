@@ -111,7 +111,7 @@ class Referrer:
     def storages(self) -> dict[int, int]:
         """Address -> bytes of every distinct storage held."""
         texts = [part for text in self._texts.values() for part in (text.tokens, text.is_token, text.pooled)]
-        maps = [level for _, held in self._previous for level in (*held.levels, held.memory_key)]
+        maps = [level for _, held in self._previous for level in (*held.levels, held.memory_key, held.pixels)]
         storages = [tensor.untyped_storage() for tensor in (*texts, *maps) if tensor is not None]
         return {storage.data_ptr(): storage.nbytes() for storage in storages}
 

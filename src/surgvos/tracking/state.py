@@ -159,6 +159,7 @@ def _describe_features(frame_index: int, features: ImageFeatures, table: _Tensor
         "frame_index": frame_index,
         "levels": [table.name_of(level) for level in features.levels],
         "memory_key": table.name_of(features.memory_key),
+        "pixels": table.name_of(features.pixels),
         # The order of sums depends on how a map lies in memory, and with it the last bits.
         "channels_last": not features.levels[-1].is_contiguous(),
     }
@@ -167,7 +168,8 @@ def _describe_features(frame_index: int, features: ImageFeatures, table: _Tensor
 def _restore_features(described: dict[str, Any], tensors: dict[str | None, Tensor]) -> tuple[int, ImageFeatures]:
     layout = torch.channels_last if described["channels_last"] else torch.contiguous_format
     levels = tuple(tensors[name].contiguous(memory_format=layout) for name in described["levels"])
-    return described["frame_index"], ImageFeatures(levels, tensors.get(described["memory_key"]))
+    key, pixels = (tensors.get(described[name]) for name in ("memory_key", "pixels"))
+    return described["frame_index"], ImageFeatures(levels, key, pixels)
 
 
 def _describe_entry(entry: MemoryEntry, table: _TensorTable) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from surgvos.data.batches import BatchShape
 from surgvos.data.labelled_folder import LabelledFolderConfig
 from surgvos.data.synthetic_classes import SyntheticClassesConfig
 from surgvos.data.synthetic_clips import SyntheticClipsConfig
+from surgvos.data.synthetic_objects import SyntheticObjectsConfig
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
-from surgvos.data.synthetic_words import SyntheticWordsConfig
 from surgvos.data.vos_folder import VosFolderConfig
 from surgvos.data.vos_phrases import VosPhrasesConfig
 from surgvos.errors import ConfigError
@@ -23,22 +23,23 @@ from surgvos.models.sam2 import Sam2Config
 from surgvos.training.clip import ClipSettings
 from surgvos.training.detection import DetectionSettings
 from surgvos.training.detector_weights import DetectorConfig
+from surgvos.training.matching import MatchSettings
+from surgvos.training.objects import ObjectSettings
 from surgvos.training.optim import OptimiserSettings
 from surgvos.training.referring import ReferringSettings
 from surgvos.training.segmenting import SegmentingSettings
-from surgvos.training.words import WordSettings
 
 AnyModel = NanoConfig | ReferringNanoConfig | Sam2Config | ResurgConfig | DetectorConfig
 AnyData = (
     LabelledFolderConfig
     | SyntheticClassesConfig
     | SyntheticClipsConfig
-    | SyntheticWordsConfig
+    | SyntheticObjectsConfig
     | SyntheticPhrasesConfig
     | VosFolderConfig
     | VosPhrasesConfig
 )
-AnyTask = ClipSettings | DetectionSettings | SegmentingSettings | WordSettings | ReferringSettings
+AnyTask = ClipSettings | DetectionSettings | SegmentingSettings | ObjectSettings | MatchSettings | ReferringSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,8 @@ class TrainConfig:
         optimiser: How weights move.
         validation: What is scored now and then; None scores nothing.
         init_from: Name or file of weights to start from; None starts from random ones.
+        init_parts: Beginning of the names of some weights -> ``FILE:BEGINNING`` of those in another file that they
+            start from instead, as far as names and shapes agree.
         freeze: Beginnings of the names of parameters that are not trained, such as ``image_encoder`` and
             ``sam_prompt_encoder``; no gradient is computed where none is needed.
         recompute: Names of modules whose activations are computed again in the backward pass instead of being kept,
@@ -122,6 +125,7 @@ class TrainConfig:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     validation: Validation | None = None
     init_from: str | None = None
+    init_parts: dict[str, str] = field(default_factory=dict)
     freeze: tuple[str, ...] = ()
     recompute: tuple[str, ...] = ()
     average_decay: float | None = None

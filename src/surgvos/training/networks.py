@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from surgvos.errors import CheckpointError
-from surgvos.models.checkpoints import save_model
+from surgvos.models.checkpoints import read_state_dict, save_model
 from surgvos.models.families import FAMILIES
-from surgvos.models.nano import ReferringNano
-from surgvos.models.registry import load_model
+from surgvos.models.registry import find_weights, load_model
 from surgvos.training.config import AnyModel
 from surgvos.training.detector_weights import DetectorConfig, begin_from, build_detector, save_detector
 
@@ -24,12 +23,24 @@ def build_model(config: AnyModel) -> nn.Module:
     return family.model_class(config)
 
 
-def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
+def initial_model(config: AnyModel, init_from: str | None, init_parts: Mapping[str, str] | None = None) -> nn.Module:
     """A model with the weights that a run starts from: those of a name or file, or random ones.
+
+    Args:
+        config: Of the model.
+        init_from: See `TrainConfig`.
+        init_parts: The same.
 
     Raises:
         CheckpointError: The weights are of another model.
     """
+    model = _begin_whole(config, init_from)
+    for beginning, source in (init_parts or {}).items():
+        _begin_part(model, beginning, source)
+    return model
+
+
+def _begin_whole(config: AnyModel, init_from: str | None) -> nn.Module:
     model = build_model(config)
     if init_from is None:
         return model
@@ -41,25 +52,29 @@ def initial_model(config: AnyModel, init_from: str | None) -> nn.Module:
     # What a model adds to the kind that it builds on starts at random: nano weights for one that also reads phrases.
     builds_on = isinstance(model, type(found)) and type(model) is not type(found)
     try:
-        left = model.load_state_dict(found.state_dict(), strict=not (builds_on or _learns_more(model, found)))
+        left = model.load_state_dict(found.state_dict(), strict=not builds_on)
         if left.unexpected_keys:
             raise RuntimeError
     except RuntimeError:
         raise CheckpointError(
             f"expected weights of the configured model in init_from, got {init_from}, which is of another size or kind"
         ) from None
-    if builds_on and isinstance(model, ReferringNano):
-        model.see_as_it_follows()
     return model
 
 
-def _learns_more(model: nn.Module, found: nn.Module) -> bool:
-    """Whether a reader differs from one that was found by having learnt more, and by nothing else."""
-    if not (isinstance(model, ReferringNano) and isinstance(found, ReferringNano)):
-        return False
-    sees_motion = model.config.sees_motion or found.config.sees_motion
-    judges = model.config.judges_outlines or found.config.judges_outlines
-    return model.config == replace(found.config, sees_motion=sees_motion, judges_outlines=judges)
+def _begin_part(model: nn.Module, beginning: str, source: str) -> None:
+    """Take over the weights of one part of a model from part of another file."""
+    file, _, theirs = source.rpartition(":")
+    if not file:
+        raise CheckpointError(f"expected FILE:BEGINNING in init_parts.{beginning}, got {source!r}")
+    found, own = read_state_dict(find_weights(file)), model.state_dict()
+    taken = {name: found.get(theirs + name[len(beginning) :]) for name in own if name.startswith(beginning)}
+    agreeing = {name: value for name, value in taken.items() if value is not None and value.shape == own[name].shape}
+    if not agreeing:
+        raise CheckpointError(
+            f"expected weights in {file} under {theirs!r} with names and shapes as under {beginning!r}, got none"
+        )
+    model.load_state_dict(own | agreeing)
 
 
 def write_model(path: Path, config: AnyModel, state: dict[str, Tensor]) -> None:

@@ -117,7 +117,7 @@ class Trainer:
         parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", kwargs_handlers=[parallel])
         torch.manual_seed(config.seed)
-        model = initial_model(config.model, config.init_from)
+        model = initial_model(config.model, config.init_from, config.init_parts)
         self.model = model.to(memory_format=torch.channels_last).to(self.accelerator.device)
         self._frozen = [names_beginning(self.model, config.freeze + stage.freeze) for stage in config.stages]
         for frozen in (*self._frozen, names_beginning(self.model, config.freeze)):

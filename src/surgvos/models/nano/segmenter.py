@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.nano.config import hw_of_area
-from surgvos.models.nano.layers import ConvUnit, blocks, upsample_to
+from surgvos.models.nano.layers import ConvUnit
+from surgvos.models.nano.pyramid import Pyramid
 from surgvos.models.nano.trunk import Trunk
 
 
@@ -92,23 +93,15 @@ class NanoSegmenter(nn.Module):
         return self.class_head(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
 
-class ClassHead(nn.Module):
+class ClassHead(Pyramid):
     """From the trunk's levels to logits: what the whole scene is at stride 32, then back up to outlines."""
 
     def __init__(self, config: NanoSegmenterConfig) -> None:
-        super().__init__()
-        wide, narrower = (config.context_width, *config.widths[:0:-1]), config.widths[::-1]
-        self.down = nn.Sequential(
-            ConvUnit(config.widths[-1], config.context_width, stride=2), blocks(config.context_width, 2)
-        )
-        self.project = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(wide, narrower, strict=True))
+        super().__init__(config.widths, config.context_width)
         two = config.widths[0]
-        self.merge = nn.ModuleList([*(blocks(width, 1) for width in narrower[:-1]), ConvUnit(two, two)])
+        self.merge[-1] = ConvUnit(two, two)  # the finest level has the most places
         self.to_logits = nn.Conv2d(two, 1 + config.num_classes, 3, padding=1)
 
     def forward(self, levels: tuple[Tensor, ...]) -> Tensor:
         """Levels at strides 2, 4, 8, 16 -> logits at stride 2."""
-        x = self.down(levels[-1])
-        for level, project, merge in zip(levels[::-1], self.project, self.merge, strict=True):
-            x = merge(upsample_to(project(x), level) + level)
-        return self.to_logits(x)
+        return self.to_logits(self.climb(levels)[0])
