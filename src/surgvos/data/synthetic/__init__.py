@@ -6,7 +6,6 @@ others are domain randomisation: any shape with any texture over any background.
 that data-loader workers start quickly.
 """
 
-from surgvos.data.synthetic.cast import SURGICAL_CATEGORIES
 from surgvos.data.synthetic.config import SceneConfig
 from surgvos.data.synthetic.instruments import Part
 from surgvos.data.synthetic.scene import (
@@ -19,7 +18,6 @@ from surgvos.data.synthetic.scene import (
 from surgvos.data.synthetic.writer import write_clip
 
 __all__ = [
-    "SURGICAL_CATEGORIES",
     "Part",
     "SceneConfig",
     "SyntheticClip",

@@ -82,18 +82,6 @@ _ANATOMY: dict[Style, tuple[tuple[str, tuple[Palette, ...], str], ...]] = {
 }  # fmt: skip
 
 
-SURGICAL_CATEGORIES = tuple(
-    dict.fromkeys(
-        (
-            *(design.category for design in DESIGNS),
-            *(category for anatomy in _ANATOMY.values() for category, _, _ in anatomy),
-            *("iris", "pupil", "needle", "thread"),
-        )
-    )
-)
-"""What clips that look surgical may hold."""
-
-
 def organs_like(palettes: Collection[Palette]) -> frozenset[str]:
     """Categories of organs that tissue of these palettes may be taken for."""
     return frozenset(
