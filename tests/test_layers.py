@@ -25,13 +25,18 @@ LAYERS = (
     {"overseer"},
     {"data", "evaluation", "training", "export"},
     {"live"},
-    {"batch", "server", "config.presets", "config.overseer_recipes"},
+    {"batch", "server", "config.presets", "config.nano_recipes", "config.overseer_recipes"},
     {"cli"},
     {"__main__"},
 )
 """From the vocabulary to the command line. A part imports from layers before its own, never from the same one."""
 
-NEIGHBOURS = {("training", "data"), ("export", "data"), ("config.presets", "config.overseer_recipes")}
+NEIGHBOURS = {
+    ("training", "data"),
+    ("export", "data"),
+    ("config.presets", "config.nano_recipes"),
+    ("config.presets", "config.overseer_recipes"),
+}
 """(importer, imported) of one layer, where that is meant."""
 
 NARROW = {"data.synthetic": {"core", "errors", "data.synthetic"}}

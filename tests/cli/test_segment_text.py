@@ -79,7 +79,7 @@ def test_what_is_found_is_written_and_what_is_not_is_told(files: Path, tmp_path:
         {"frame": 0, "object": 7, "text": "no such thing here"},
     ]
     start = written["record"]["search"]["start"]
-    assert (start["window"], start["min_presence"], start["min_iou"]) == (5, 0.9, 0.7)
+    assert (start["window"], start["min_presence"], start["min_iou"]) == (5, *ReferringNano.credible)
     label_map = read_label_map(tmp_path / "out/masks/00004.png")
     assert np.unique(label_map).tolist() == [0, 1]
     assert (label_map[:, :60] == 1).all()

@@ -173,7 +173,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, monkeypatch: pyt
             model.nothing_remembered.fill_(float("nan"))  # type: ignore[operator, union-attr]
         return model
 
-    monkeypatch.setattr("surgvos.training.trainer.initial_model", lambda config, init_from: broken(config))
+    monkeypatch.setattr("surgvos.training.trainer.initial_model", lambda config, *beginnings: broken(config))
     with pytest.raises(TrainingError, match=r"expected a finite loss, got nan in step \d; try a lower"):
         train(tiny_run(), tmp_path, device="cpu")
 
