@@ -12,7 +12,14 @@ from surgvos.models.nano.matcher import PhraseMatcher, pool
 from surgvos.models.nano.objects import ObjectFinder, ObjectFinderConfig, ObjectMaps, overlap, propose
 
 TOY = ObjectFinderConfig(
-    widths=(8, 8, 16, 16), depths=(1, 1, 1), context_width=16, place_width=16, mask_width=8, name_width=8, max_objects=4
+    widths=(8, 8, 16, 16),
+    depths=(1, 1, 1),
+    context_width=16,
+    context_depth=1,
+    place_width=16,
+    mask_width=8,
+    name_width=8,
+    max_objects=4,
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from surgvos.data.batches import BatchShape
 from surgvos.data.clips import Clip, ClipBatch, collate_clips, masks_of
-from surgvos.data.synthetic import Part, SceneConfig, SyntheticClip
+from surgvos.data.synthetic import Part, SceneConfig
 from surgvos.data.synthetic_phrases import PART_WORDS
 from surgvos.data.synthetic_pool import ClipPool
 from surgvos.data.transforms import Augmentation, ColorJitter, augment
@@ -74,9 +74,7 @@ class SyntheticObjects:
         return collate_clips([self._serve(stream, first + i, rng) for i in range(self.shape.batch_size)])
 
     def _serve(self, stream: int, serving: int, rng: np.random.Generator) -> Clip:
-        return self._vary(self._pool.draw(stream, serving, rng), rng)
-
-    def _vary(self, clip: SyntheticClip, rng: np.random.Generator) -> Clip:
+        clip = self._pool.draw(stream, serving, rng)
         # One map for objects and parts, so that both go through the same augmentation.
         both = clip.instances.astype(np.uint16) * len(Part) + clip.parts
         images, labels = augment(clip.frames, both, self.shape.image_hw, self.config.augmentation, rng)

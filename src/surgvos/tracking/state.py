@@ -24,7 +24,7 @@ from surgvos.referring.search import Candidate, Search
 from surgvos.referring.start import Sighting
 from surgvos.tracking.objects import FramePrompts, TrackedObject
 
-FORMAT = "surgvos-session-2"
+FORMAT = "surgvos-session-3"
 
 PreviousFrames = Sequence[tuple[int, ImageFeatures]]
 """Frames that were looked at last in a search, newest first, with their features."""

@@ -102,8 +102,8 @@ class TrainConfig:
         optimiser: How weights move.
         validation: What is scored now and then; None scores nothing.
         init_from: Name or file of weights to start from; None starts from random ones.
-        init_parts: Beginning of the names of some weights -> ``FILE:BEGINNING`` of those in another file that they
-            start from instead, as far as names and shapes agree.
+        init_parts: Beginning of the names of some weights -> ``FILE:BEGINNING`` of those in another file that they all
+            start from instead; what else the file holds is left.
         freeze: Beginnings of the names of parameters that are not trained, such as ``image_encoder`` and
             ``sam_prompt_encoder``; no gradient is computed where none is needed.
         recompute: Names of modules whose activations are computed again in the backward pass instead of being kept,

@@ -59,12 +59,9 @@ class MatchModule(nn.Module):
         if not batch.phrases:
             raise ConfigError("expected clips with phrases, got none; try data of SyntheticPhrasesConfig")
         model = self.model
-        frames = [
-            model.encode_image(normalize_images(images))  # type: ignore[operator]
-            for images in batch.images[-2:]
-        ]
+        *before, images = (normalize_images(frame) for frame in batch.images[-2:])
         text = replace(model.encode_text(batch.phrases), image=batch.object_image)  # type: ignore[operator]
-        compared: Compared = model.compare(frames[-1], frames[:-1], text)  # type: ignore[operator]
+        compared: Compared = model.compare(images, before[0] if before else None, text)  # type: ignore[operator]
         true = F.avg_pool2d(batch.masks[-1][:, None].float(), _FINE)[:, 0] > 0.5
         overlaps = overlaps_of(compared, batch.object_image, true)
         matches = compared.matches

@@ -68,13 +68,13 @@ def _begin_part(model: nn.Module, beginning: str, source: str) -> None:
     if not file:
         raise CheckpointError(f"expected FILE:BEGINNING in init_parts.{beginning}, got {source!r}")
     found, own = read_state_dict(find_weights(file)), model.state_dict()
-    taken = {name: found.get(theirs + name[len(beginning) :]) for name in own if name.startswith(beginning)}
-    agreeing = {name: value for name, value in taken.items() if value is not None and value.shape == own[name].shape}
-    if not agreeing:
+    names = {name: theirs + name[len(beginning) :] for name in own if name.startswith(beginning)}
+    if not names or any(other not in found or found[other].shape != own[name].shape for name, other in names.items()):
         raise CheckpointError(
-            f"expected weights in {file} under {theirs!r} with names and shapes as under {beginning!r}, got none"
+            f"expected weights in {file} under {theirs!r} for all of {beginning!r}, got others; "
+            "try the beginnings of names as they stand in both"
         )
-    model.load_state_dict(own | agreeing)
+    model.load_state_dict(own | {name: found[other] for name, other in names.items()})
 
 
 def write_model(path: Path, config: AnyModel, state: dict[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ _NUM_WAVES, _NUM_TERMS = 4 * len(_WAVES), 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectFinderConfig:
-    """Shape of an `ObjectFinder`.
+    """Shape of an `ObjectFinder`; `ReferringNanoConfig` says what it is by default.
 
     Attributes:
         widths: Channels of the trunk at strides 2, 4, 8 and 16.
@@ -33,14 +33,14 @@ class ObjectFinderConfig:
         max_objects: Most objects that are told apart in an image.
     """
 
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
-    depths: tuple[int, int, int] = (2, 2, 3)
-    context_width: int = 160
-    context_depth: int = 1
-    place_width: int = 96
-    mask_width: int = 64
-    name_width: int = 64
-    max_objects: int = 20
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int]
+    context_width: int
+    context_depth: int
+    place_width: int
+    mask_width: int
+    name_width: int
+    max_objects: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,9 +96,8 @@ class ObjectFinder(nn.Module):
     mean the same object are put together by the overlap of their outlines.
     """
 
-    def __init__(self, config: ObjectFinderConfig | None = None) -> None:
+    def __init__(self, config: ObjectFinderConfig) -> None:
         super().__init__()
-        self.config = config = config or ObjectFinderConfig()
         _, four, eight, sixteen = config.widths
         narrow = four  # of what a coarser level says to a finer one
         self.image_encoder = Trunk(config.widths, config.depths)

@@ -124,21 +124,24 @@ class ReferringNano(NanoModel):
         meant = F.normalize(self.phrase_name(self.encode_text(names).pooled), dim=1) * self.phrase_sharpness.exp()
         return torch.einsum("nchw,bc->nbhw", maps.names, meant.to(maps.names.dtype))
 
-    def compare(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> Compared:
-        """Find the objects of ``N`` images, and compare them with ``B`` phrases."""
-        assert features.pixels is not None
-        maps = self.object_finder(features.pixels)
-        proposals = propose(maps, self.config.finder.max_objects)
-        before = None
-        if previous:
-            assert previous[0].pixels is not None
-            before = self.object_finder.look_briefly(previous[0].pixels)
-        objects = self.phrase_matcher.describe(maps, proposals, features.pixels, before)
+    def compare(self, images: Tensor, before: Tensor | None, text: TextFeatures) -> Compared:
+        """Find the objects of normalised images ``(N, 3, H, W)``, and compare them with ``B`` phrases.
+
+        Args:
+            images: The images.
+            before: The frames before them; None where there are none.
+            text: The phrases, and of which images they speak.
+        """
+        maps = self.object_finder(images)
+        proposals = propose(maps, self.config.max_objects)
+        seen_before = None if before is None else self.object_finder.look_briefly(before)
+        objects = self.phrase_matcher.describe(maps, proposals, images, seen_before)
         return Compared(proposals, maps.parts, self.phrase_matcher(objects, proposals.is_object, text))
 
     def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
         """Look for phrases in one image, beside the one before it; see `ReferringModel`."""
-        compared = self.compare(features, previous, text)
+        assert features.pixels is not None
+        compared = self.compare(features.pixels, previous[0].pixels if previous else None, text)
         logits, num_phrases = compared.matches.logits, len(text.pooled)
         image = (
             torch.arange(num_phrases, device=logits.device) % features.num_images if text.image is None else text.image
