@@ -69,6 +69,18 @@ def test_the_surest_objects_are_kept() -> None:
     assert found.places.tolist() == [[13]]
 
 
+def test_a_large_object_leaves_room_for_a_small_one() -> None:
+    """Hundreds of places that are surer, all of one organ, say nothing about what lies beside it."""
+    is_small = torch.zeros(1, 1, 64, 80, dtype=torch.bool)
+    is_small[..., 2:8, 2:8] = True
+    pixels = torch.where(is_small, 1.0, -1.0)
+    at_places = pixels[..., ::2, ::2]
+    quality = torch.where(at_places[:, 0] > 0, -1.0, 3.0)
+    found = propose(maps_of(at_places * 5, quality, pixels), max_objects=20)
+    assert found.is_object.tolist() == [[True, True]]
+    assert ((found.outlines[0, 1] > 0) == is_small[0, 0]).all()
+
+
 def test_where_nothing_is_nothing_is_proposed() -> None:
     maps = halves()
     none = propose(maps_of(maps.kernels, torch.full((1, 4, 6), -9.0), maps.outlines), max_objects=20)

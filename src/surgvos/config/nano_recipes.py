@@ -169,6 +169,29 @@ def nano_phrases() -> TrainConfig:
     )
 
 
+def nano_objects_longer() -> TrainConfig:
+    """The box model goes on learning to find objects, in larger images; after ``nano_phrases``."""
+    objects = nano_objects()
+    return replace(
+        objects,
+        init_from="runs/nano_phrases/model.safetensors",
+        init_parts={},
+        stages=(stage_of(3600, 1, (256, 320), 12),),
+        seed=9,
+    )
+
+
+def nano_phrases_longer() -> TrainConfig:
+    """The box model goes on learning to read, once it finds objects better; after ``nano_objects_longer``."""
+    phrases = nano_phrases()
+    return replace(
+        phrases,
+        init_from="runs/nano_objects_longer/model.safetensors",
+        stages=(replace(phrases.stages[0], steps=3200),),
+        seed=10,
+    )
+
+
 def nano_overseer() -> TrainConfig:
     """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
     clips = nano_clips()

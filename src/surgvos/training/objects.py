@@ -145,7 +145,7 @@ class ObjectModule(nn.Module):
         logits = torch.cat([kernel @ outlines for kernel, outlines in pieces]).float().unflatten(1, targets.shape[1:])
         iou = true_iou(logits.detach()[:, None], targets[:, None])[:, 0]
         # Most of an image is far from any one object; what is on it and about it counts as much as all of the rest.
-        weights = targets + 0.02 + 0.3 * F.max_pool2d(targets[:, None], _NEAR, stride=1, padding=_NEAR // 2)[:, 0]
+        weights = targets + 0.02 + 0.3 * _widened(targets)
         wrong = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         wrong = (wrong * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
         dice = dice_loss(logits.sigmoid()[:, None], targets[:, None])
@@ -170,6 +170,12 @@ class ObjectModule(nn.Module):
         logits = told.flatten(2)[asked.image, :, asked.place].float()
         targets = torch.tensor([names[phrase] for phrase in phrases], device=logits.device)[asked.row]
         return F.cross_entropy(logits, targets, reduction="sum") / max(len(targets), 1)
+
+
+def _widened(masks: Tensor) -> Tensor:
+    """The largest value nearby: ``(P, h, w)``, rows and columns one after the other, which is several times faster."""
+    along = F.max_pool2d(masks[:, None], (1, _NEAR), stride=1, padding=(0, _NEAR // 2))
+    return F.max_pool2d(along, (_NEAR, 1), stride=1, padding=(_NEAR // 2, 0))[:, 0]
 
 
 def _part_loss(maps: ObjectMaps, targets: Tensor) -> Tensor:

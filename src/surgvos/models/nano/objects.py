@@ -142,9 +142,11 @@ class ObjectFinder(nn.Module):
         return self.image_encoder.stages[0](stem)
 
 
-_LEAST_QUALITY, _NUM_PLACES = 0.08, 300
-_SAME, _CLOSE = 0.6, 0.7
-"""Overlap from which two places mean the same object, and from which both have a say in its outline."""
+_LEAST_QUALITY, _MOST_PLACES = 0.05, 2048
+"""What a place must be worth to be asked; of more places than that, the best. A large organ alone fills hundreds, so
+that a low limit would leave out what is small."""
+_SAME = 0.7
+"""Overlap from which two places mean the same object, and both have a say in its outline."""
 
 
 def propose(maps: ObjectMaps, max_objects: int) -> Proposals:
@@ -166,37 +168,35 @@ def propose(maps: ObjectMaps, max_objects: int) -> Proposals:
 def _propose_in(maps: ObjectMaps, n: int, max_objects: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Outlines, qualities, votes and places of one image's objects."""
     kernels, outlines = maps.kernels[n].float().flatten(1).T, maps.outlines[n].float()
+    quality = maps.quality[n].detach().float().sigmoid().flatten()
     with torch.no_grad():
-        quality, order = maps.quality[n].float().sigmoid().flatten().topk(min(_NUM_PLACES, maps.quality[n].numel()))
+        order = quality.topk(min(_MOST_PLACES, quality.numel())).indices
+        order = order[quality[order] > _LEAST_QUALITY]
         shown = (kernels[order] @ F.avg_pool2d(outlines, 2).flatten(1) > 0).float()
-        sure = (quality > _LEAST_QUALITY) & shown.any(dim=1)
-        quality, order, shown = quality[sure], order[sure], shown[sure]
-        overlaps = overlap(shown, shown)
-        firsts, members = _group(overlaps, max_objects)
-        weights = members * (overlaps[firsts] > _CLOSE) * quality
-    mixed = (weights / weights.sum(dim=1, keepdim=True)) @ kernels[order]
-    found = torch.einsum("mc,chw->mhw", mixed, outlines)
-    return found, quality[firsts], members.sum(dim=1).to(quality), order[firsts]
+        is_shown = shown.any(dim=1)
+        order, shown = order[is_shown], shown[is_shown]
+    groups = [order[group] for group in _group(shown, max_objects)]
+    if not groups:
+        return outlines[:0], quality[:0], quality[:0], order
+    mixed = torch.stack([(quality[group] / quality[group].sum()) @ kernels[group] for group in groups])
+    firsts = torch.stack([group[0] for group in groups])
+    votes = torch.tensor([len(group) for group in groups], dtype=quality.dtype, device=quality.device)
+    return torch.einsum("mc,chw->mhw", mixed, outlines), quality[firsts], votes, firsts
 
 
-def _group(overlaps: Tensor, max_groups: int) -> tuple[Tensor, Tensor]:
-    """Each place joins the first one that stands for an object and that it overlaps with.
+def _group(shown: Tensor, max_groups: int) -> list[Tensor]:
+    """Put masks of 0 and 1 ``(P, C)``, best first, together: each joins the first one that it overlaps with.
 
     Returns:
-        int64 ``(G,)`` which places stand for an object, and bool ``(G, P)`` which ones joined them.
+        int64 rows of each group, its first one first.
     """
-    free = torch.ones(len(overlaps), dtype=torch.bool, device=overlaps.device)
-    firsts: list[int] = []
+    rows = torch.arange(len(shown), device=shown.device)
     groups: list[Tensor] = []
-    while bool(free.any()) and len(groups) < max_groups:
-        first = int(free.int().argmax())
-        members = free & (overlaps[first] > _SAME)
-        members[first] = True
-        free = free & ~members
-        firsts.append(first)
-        groups.append(members)
-    chosen = torch.tensor(firsts, dtype=torch.int64, device=overlaps.device)
-    return chosen, torch.stack(groups) if groups else free.new_zeros((0, len(overlaps)))
+    while len(rows) and len(groups) < max_groups:
+        joined = overlap(shown[:1], shown)[0] > _SAME
+        groups.append(rows[joined])
+        rows, shown = rows[~joined], shown[~joined]
+    return groups
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:

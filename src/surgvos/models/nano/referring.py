@@ -48,7 +48,7 @@ class ReferringNanoConfig(NanoConfig):
     place_width: int = 96
     mask_width: int = 64
     name_width: int = 64
-    max_objects: int = 20
+    max_objects: int = 30
     text_width: int = 96
     num_buckets: int = 2048
     max_words: int = 32
