@@ -187,7 +187,8 @@ def nano_phrases_longer() -> TrainConfig:
     return replace(
         phrases,
         init_from="runs/nano_objects_longer/model.safetensors",
-        stages=(replace(phrases.stages[0], steps=3200),),
+        data=replace(phrases.data, reuse=16),
+        stages=(replace(phrases.stages[0], steps=2300),),
         seed=10,
     )
 

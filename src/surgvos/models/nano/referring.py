@@ -97,7 +97,7 @@ class ReferringNano(NanoModel):
 
     config: ReferringNanoConfig
     num_previous = 1
-    credible = (0.5, 0.75)
+    credible = (0.5, 0.7)
 
     def __init__(self, config: ReferringNanoConfig | None = None) -> None:
         config = config or ReferringNanoConfig()
