@@ -184,6 +184,7 @@ def nano_objects_longer() -> TrainConfig:
 def nano_phrases_longer() -> TrainConfig:
     """The box model goes on learning to read, once it finds objects better; after ``nano_objects_longer``."""
     phrases = nano_phrases()
+    assert isinstance(phrases.data, SyntheticPhrasesConfig)
     return replace(
         phrases,
         init_from="runs/nano_objects_longer/model.safetensors",
