@@ -142,9 +142,9 @@ class ObjectFinder(nn.Module):
         return self.image_encoder.stages[0](stem)
 
 
-_LEAST_QUALITY, _MOST_PLACES = 0.05, 2048
-"""What a place must be worth to be asked; of more places than that, the best. A large organ alone fills hundreds, so
-that a low limit would leave out what is small."""
+_LEAST_QUALITY = 0.05
+"""What a place must be worth to be asked. All such are: a large organ alone fills hundreds, so that a limit to the
+surest would leave out what is small."""
 _SAME = 0.7
 """Overlap from which two places mean the same object, and both have a say in its outline."""
 
@@ -154,7 +154,7 @@ def propose(maps: ObjectMaps, max_objects: int) -> Proposals:
 
     Outlines have gradients; which places are put together has not.
     """
-    # Half the precision would do for the sums, but not for telling 0.6 from 0.61.
+    # Half the precision would do for the sums, but not for telling 0.7 from 0.71.
     with torch.autocast(maps.quality.device.type, enabled=False):
         rows = [_propose_in(maps, n, max_objects) for n in range(len(maps.quality))]
     most = max(1, *(len(quality) for _, quality, _, _ in rows))
@@ -170,7 +170,7 @@ def _propose_in(maps: ObjectMaps, n: int, max_objects: int) -> tuple[Tensor, Ten
     kernels, outlines = maps.kernels[n].float().flatten(1).T, maps.outlines[n].float()
     quality = maps.quality[n].detach().float().sigmoid().flatten()
     with torch.no_grad():
-        order = quality.topk(min(_MOST_PLACES, quality.numel())).indices
+        order = quality.argsort(descending=True, stable=True)
         order = order[quality[order] > _LEAST_QUALITY]
         shown = (kernels[order] @ F.avg_pool2d(outlines, 2).flatten(1) > 0).float()
         is_shown = shown.any(dim=1)
