@@ -1,4 +1,4 @@
-"""J&F of a model on EndoVis 2015 ``dataset2``, from the first mask and from one click in its middle.
+"""J&F of a model on EndoVis 2015 ``dataset2``, from the first mask, from one click in its middle and from its box.
 
     python benchmarks/real_footage.py --samples SAMPLES --out /tmp/real
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import surgvos
+from surgvos.core.masks import mask_to_box_xyxy
 from surgvos.evaluation import evaluate_folders
 from surgvos.io.masks import read_mask_video
 from surgvos.tracking.run import RunSettings, segment_video
@@ -33,7 +34,12 @@ def main() -> None:
     first = masks[next(iter(masks))][1]
     click = error_centres(torch.from_numpy(first)[None]).numpy()
     model = surgvos.load_model(chosen.model)
-    for kind, prompt in (("mask", surgvos.MaskPrompt(first)), ("click", surgvos.PointPrompt(click))):
+    prompts = {
+        "mask": surgvos.MaskPrompt(first),
+        "click": surgvos.PointPrompt(click),
+        "box": surgvos.BoxPrompt(mask_to_box_xyxy(first)),
+    }
+    for kind, prompt in prompts.items():
         session = surgvos.Session(model)
         session.add_prompt(0, 1, prompt)
         video = surgvos.open_video(folder / "dataset2_video.avi")

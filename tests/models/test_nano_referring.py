@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,13 @@ def test_words_and_their_order_matter(model: ReferringNano) -> None:
     assert (said[0] - said[2]).abs().max() > 1e-4
 
 
-def nothing_is_meant(module: object, arguments: object, matches: Matches) -> Matches:
-    return Matches(torch.cat((matches.logits[:, :-1], matches.logits[:, -1:] + 100), dim=1), matches.iou)
+def nothing_is_trusted(module: object, arguments: object, matches: Matches) -> Matches:
+    return replace(matches, trust=matches.trust - 100)
 
 
 @torch.inference_mode()
-def test_what_is_judged_absent_has_no_mask(model: ReferringNano) -> None:
-    model.phrase_matcher.register_forward_hook(nothing_is_meant)
+def test_what_is_not_trusted_has_no_mask(model: ReferringNano) -> None:
+    model.phrase_matcher.register_forward_hook(nothing_is_trusted)
     found = model.refer(model.encode_image(torch.randn(1, 3, 64, 64)), (), model.encode_text(["liver"]))
     assert (found.logits == ABSENT_LOGIT).all()
 
@@ -196,7 +197,7 @@ def test_a_part_lies_inside_its_object() -> None:
     whole, parts = torch.randn(1, 2, 4, 6), torch.randn(1, 3, 4, 6)
     ones = torch.ones(1, 2)
     proposals = Proposals(ones.bool(), whole, ones, ones, ones.long())
-    compared = Compared(proposals, parts, Matches(torch.zeros(8, 9), torch.zeros(8, 2)))
+    compared = Compared(proposals, parts, Matches(torch.zeros(8, 9), torch.zeros(8, 2), torch.zeros(8, 2)))
     masks = compared.candidates(torch.zeros(8, dtype=torch.long), torch.arange(8)) > 0
     for number in range(2):
         of_object = masks[4 * number : 4 * number + 4]

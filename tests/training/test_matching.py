@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from surgvos.models.nano import ReferringNano
 from surgvos.models.nano.matcher import Matches
 from surgvos.models.nano.objects import Proposals
 from surgvos.models.nano.referring import Compared
-from surgvos.training.matching import MatchSettings, iou_loss, match_loss, overlaps_of
+from surgvos.training.matching import MatchSettings, iou_loss, match_loss, overlaps_of, trust_loss
 from training.test_objects import two_squares
 from training.test_referring import READER
 
@@ -31,7 +33,7 @@ def test_overlaps_are_those_of_objects_and_their_parts() -> None:
     proposals, parts = left_and_right()
     true = torch.zeros(3, 4, 6, dtype=torch.bool)
     true[0, :, :3], true[1, :2, 3:] = True, True  # the left one; the tip of the right one; nothing
-    none = Matches(torch.zeros(3, 13), torch.zeros(3, 3))
+    none = Matches(torch.zeros(3, 13), torch.zeros(3, 3), torch.zeros(3, 3))
     found = overlaps_of(Compared(proposals, parts, none), torch.zeros(3, dtype=torch.long), true)
     assert found.shape == (3, 12)
     expected = torch.zeros(3, 12)
@@ -45,13 +47,25 @@ def test_what_matches_best_costs_least() -> None:
     overlaps[0, 4] = 0.9
     logits = torch.zeros(2, 13)
     logits[0, 4] = logits[1, -1] = 20.0
-    right = Matches(logits, torch.zeros(2, 3))
+    right = Matches(logits, torch.zeros(2, 3), torch.zeros(2, 3))
     assert (match_loss(right, overlaps) < 1e-3).all()
-    assert (match_loss(Matches(logits.flip(0), right.iou), overlaps) > 10).all()
+    assert (match_loss(replace(right, logits=logits.flip(0)), overlaps) > 10).all()
     iou = torch.full((2, 3), -9.0)
     iou[0, 1] = torch.logit(torch.tensor(0.9))
     wrong = iou.roll(1, dims=1)
-    assert iou_loss(Matches(logits, iou), overlaps)[0] < 0.5 * iou_loss(Matches(logits, wrong), overlaps)[0]
+    assert iou_loss(replace(right, iou=iou), overlaps)[0] < 0.5 * iou_loss(replace(right, iou=wrong), overlaps)[0]
+
+
+def test_trust_is_held_to_whether_what_is_chosen_is_right() -> None:
+    overlaps = torch.zeros(3, 12)
+    overlaps[0, 4], overlaps[1, 0], overlaps[1, 4] = 0.6, 0.9, 0.4
+    logits = torch.zeros(3, 13)
+    logits[:, 4] = 20.0  # the first is right, the second has a better one, the third means nothing
+    trust = torch.zeros(3, 3)
+    trust[:, 1] = torch.tensor([9.0, -9.0, -9.0])
+    matches = Matches(logits, torch.zeros(3, 3), trust)
+    assert (trust_loss(matches, overlaps) < 1e-3).all()
+    assert (trust_loss(replace(matches, trust=-trust), overlaps) > 8).all()
 
 
 class TwoSquares(ReferringNano):
@@ -85,6 +99,7 @@ def test_phrases_learn_what_they_mean() -> None:
         losses.total.backward()
         optimiser.step()
     assert losses.scores["right"] == 1
+    assert losses.scores["trusted"] == 1
     assert losses.scores["not_found"] == 1
     assert losses.scores["iou"] > 0.9
     assert losses.num_items == 5

@@ -194,6 +194,21 @@ def nano_phrases_longer() -> TrainConfig:
     )
 
 
+def nano_objects_further() -> TrainConfig:
+    """The box model goes on learning to find objects for as long again; after ``nano_phrases_longer``."""
+    return replace(
+        nano_objects_longer(),
+        init_from="runs/nano_phrases_longer/model.safetensors",
+        stages=(stage_of(3300, 1, (256, 320), 12),),
+        seed=11,
+    )
+
+
+def nano_phrases_further() -> TrainConfig:
+    """The box model goes on learning to read, and when to trust what it chose; after ``nano_objects_further``."""
+    return replace(nano_phrases_longer(), init_from="runs/nano_objects_further/model.safetensors", seed=12)
+
+
 def nano_overseer() -> TrainConfig:
     """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
     clips = nano_clips()

@@ -51,7 +51,7 @@ class SearchOptions:
     lost_after: int | None = 25
     lost_presence: float = 0.5
     lost_iou: float = 0.0
-    exclusive_iou: float | None = 0.8
+    exclusive_iou: float | None = 0.5
 
     def __post_init__(self) -> None:
         if self.lost_after is not None and self.lost_after < 1:

@@ -28,10 +28,12 @@ class MatchSettings:
     Attributes:
         match: Weight of the cross-entropy over the objects of an image, their parts, and nothing.
         iou: Weight of the cross-entropy of the predicted IoU.
+        trust: Weight of the cross-entropy of whether what is chosen is right.
     """
 
     match: float = 1.0
     iou: float = 1.0
+    trust: float = 1.0
 
     def module(self, model: nn.Module) -> MatchModule:
         """See `Task`."""
@@ -69,11 +71,11 @@ class MatchModule(nn.Module):
         parts = {
             "match": settings.match * match_loss(matches, overlaps).sum(),
             "predicted_iou": settings.iou * iou_loss(matches, overlaps).sum(),
+            "trust": settings.trust * trust_loss(matches, overlaps).sum(),
         }
-        chosen = matches.logits.argmax(dim=1, keepdim=True)
-        reached = F.pad(overlaps, (0, 1)).gather(1, chosen)[:, 0]
+        reached = overlaps.gather(1, matches.chosen[:, None])[:, 0]
+        trusted = _trust_in_chosen(matches) > 0
         shown = true.flatten(1).any(dim=1)
-        none = overlaps.shape[1]
         return BatchLosses(
             total=torch.stack(list(parts.values())).sum(),
             parts={name: value.detach() for name, value in parts.items()},
@@ -81,8 +83,9 @@ class MatchModule(nn.Module):
             scores={
                 "iou": reached[shown].mean(),
                 "right": (reached[shown] > _GOOD).float().mean(),
+                "trusted": trusted[shown].float().mean(),
                 "findable": (overlaps[shown].amax(dim=1) > _GOOD).float().mean(),
-                "not_found": (chosen[~shown, 0] == none).float().mean(),
+                "not_found": (~trusted[~shown]).float().mean(),
             },
         )
 
@@ -129,3 +132,13 @@ def iou_loss(matches: Matches, overlaps: Tensor) -> Tensor:
     whole = logits.amax(dim=2)
     weights = whole.softmax(dim=1) + 0.1 * (whole > whole.amax(dim=1, keepdim=True) - 10)
     return (wrong * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def trust_loss(matches: Matches, overlaps: Tensor) -> Tensor:
+    """Cross-entropy of the probability that what is chosen is right: ``(B,)``."""
+    right = overlaps.gather(1, matches.chosen[:, None])[:, 0] > _GOOD
+    return F.binary_cross_entropy_with_logits(_trust_in_chosen(matches), right.float(), reduction="none")
+
+
+def _trust_in_chosen(matches: Matches) -> Tensor:
+    return matches.trust.gather(1, matches.chosen[:, None] // NUM_PARTS)[:, 0]

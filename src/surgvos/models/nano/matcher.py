@@ -25,10 +25,19 @@ class Matches:
     Attributes:
         logits: ``(B, M * 4 + 1)``: each proposal whole, its tip, wrist and shaft; last that nothing is meant.
         iou: ``(B, M)`` logits of the IoU of each proposal with what is meant.
+        trust: ``(B, M)`` logits of the probability that each, were it chosen, would be right: what is meant, and
+            outlined with an IoU above 0.5. How good an outline is on average says less about that than it seems: it
+            may be poor for certain, or good or wrong.
     """
 
     logits: Tensor
     iou: Tensor
+    trust: Tensor
+
+    @property
+    def chosen(self) -> Tensor:
+        """The candidate that each phrase means most probably, if it means any: int64 ``(B,)`` places in `logits`."""
+        return self.logits[:, :-1].argmax(dim=1)
 
 
 class PhraseMatcher(nn.Module):
@@ -49,7 +58,7 @@ class PhraseMatcher(nn.Module):
         self.nothing, self.kinds = nn.Parameter(torch.randn(width) * 0.1), nn.Parameter(torch.randn(2, width) * 0.1)
         self.layers = nn.ModuleList(attention_layer(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.judge = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 2))
+        self.judge = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 3))
         self.part = nn.Linear(width, NUM_PARTS)
 
     def forward(self, objects: Tensor, is_object: Tensor, text: TextFeatures) -> Matches:
@@ -75,11 +84,12 @@ class PhraseMatcher(nn.Module):
         said = (tokens[:, most + 1 :] * text.is_token[..., None]).sum(dim=1)
         said = said / text.is_token.sum(dim=1, keepdim=True)
         seen = tokens[:, : most + 1]
-        match, iou = self.judge(torch.cat((seen, said[:, None].expand_as(seen)), dim=2)).float().unbind(dim=2)
-        match = match.masked_fill(~there, _IMPOSSIBLE)
+        judged = self.judge(torch.cat((seen, said[:, None].expand_as(seen)), dim=2)).float()
+        match, iou, trust = judged.unbind(dim=2)
+        match, trust = (logits.masked_fill(~there, _IMPOSSIBLE) for logits in (match, trust))
         parts = self.part(said).float().log_softmax(dim=1)
         each = match[:, :most, None] + parts[:, None]
-        return Matches(torch.cat((each.flatten(1), match[:, most:]), dim=1), iou[:, :most])
+        return Matches(torch.cat((each.flatten(1), match[:, most:]), dim=1), iou[:, :most], trust[:, :most])
 
     def describe(self, maps: ObjectMaps, proposals: Proposals, pixels: Tensor, before: Tensor | None = None) -> Tensor:
         """Say of each proposal what it looks like, where it is and how it moves: ``(N, M, C)``.

@@ -21,6 +21,7 @@ from surgvos.models.nano.layers import upsample_to
 from surgvos.models.nano.matcher import NUM_PARTS, Matches, PhraseMatcher
 from surgvos.models.nano.model import NanoModel
 from surgvos.models.nano.objects import ObjectFinder, ObjectFinderConfig, ObjectMaps, Proposals, propose
+from surgvos.models.nano.pointing import point_at
 from surgvos.models.nano.text import PhraseEncoder
 
 
@@ -97,7 +98,7 @@ class ReferringNano(NanoModel):
 
     config: ReferringNanoConfig
     num_previous = 1
-    credible = (0.5, 0.7)
+    credible = (0.5, 0.5)
 
     def __init__(self, config: ReferringNanoConfig | None = None) -> None:
         config = config or ReferringNanoConfig()
@@ -139,26 +140,53 @@ class ReferringNano(NanoModel):
         return Compared(proposals, maps.parts, self.phrase_matcher(objects, proposals.is_object, text))
 
     def refer(self, features: ImageFeatures, previous: Sequence[ImageFeatures], text: TextFeatures) -> MaskPrediction:
-        """Look for phrases in one image, beside the one before it; see `ReferringModel`."""
+        """Look for phrases in one image, beside the one before it; see `ReferringModel`.
+
+        Presence is the probability that what a phrase means is visible and is what is outlined.
+        """
         assert features.pixels is not None
         compared = self.compare(features.pixels, previous[0].pixels if previous else None, text)
-        logits, num_phrases = compared.matches.logits, len(text.pooled)
-        image = (
-            torch.arange(num_phrases, device=logits.device) % features.num_images if text.image is None else text.image
-        )
-        chosen = logits[:, :-1].argmax(dim=1)
-        # That it is there, against that nothing is meant.
-        presence = logits[:, :-1].logsumexp(dim=1) - logits[:, -1]
-        iou = compared.matches.iou.gather(1, chosen[:, None] // NUM_PARTS).sigmoid()
+        matches, num_phrases = compared.matches, len(text.pooled)
+        device = matches.logits.device
+        image = torch.arange(num_phrases, device=device) % features.num_images if text.image is None else text.image
+        chosen = matches.chosen
+        iou, presence = (of_each.gather(1, chosen[:, None] // NUM_PARTS) for of_each in (matches.iou, matches.trust))
         outlines = upsample_to(compared.candidates(image, chosen)[:, None], features.levels[0])
         if not self.training:
-            outlines = torch.where(presence[:, None, None, None] > 0, outlines, ABSENT_LOGIT)
-        return MaskPrediction(outlines, iou, presence)
+            outlines = torch.where(presence[:, :, None, None] > 0, outlines, ABSENT_LOGIT)
+        return MaskPrediction(outlines, iou.sigmoid(), presence[:, 0])
 
     def decode(
         self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
     ) -> MaskPrediction:
-        """Predict masks; following keeps no phrase in mind, so one alone is no prompt."""
+        """Predict masks. Clicks and boxes also ask which of all objects of the image they point at."""
+        # Following keeps no phrase in mind, so one alone is no prompt.
         if prompts is not None and prompts.mask is None and prompts.num_points == 0:
             prompts = None
-        return super().decode(features, conditioned, prompts, multimask=multimask)
+        prediction = super().decode(features, conditioned, prompts, multimask=multimask)
+        if prompts is None or prompts.mask is not None or self.training:
+            return prediction
+        return self._with_pointed(prediction, features, prompts)
+
+    def _with_pointed(
+        self, prediction: MaskPrediction, features: ImageFeatures, prompts: PromptBatch
+    ) -> MaskPrediction:
+        """Two opinions, each by how sure it is: what was drawn from prompts, and the object that they point at."""
+        assert features.pixels is not None
+        proposals = propose(self.object_finder(features.pixels), self.config.max_objects)
+        image = torch.arange(len(prompts.labels), device=prompts.labels.device) % features.num_images
+        stride = features.pixels.shape[-1] / proposals.outlines.shape[-1]
+        pointed = point_at(proposals, prompts, image, stride)
+        presence, iou = prediction.presence_logits, prediction.iou[:, 0]
+        # Squares, so that of two that differ the surer one prevails.
+        drawn, fitting = (iou * (presence > 0)).square(), pointed.worth.square()
+        share = fitting / (drawn + fitting).clamp(min=1e-6)
+        of_pixels = share[:, None, None, None]
+        outlines = upsample_to(pointed.outlines, prediction.logits)
+        there = torch.maximum(presence, pointed.quality.logit(1e-4))
+        return replace(
+            prediction,
+            logits=(1 - of_pixels) * prediction.logits + of_pixels * outlines,
+            iou=((1 - share) * iou + share * pointed.quality)[:, None],
+            presence_logits=torch.where(share > 0, there, presence),
+        )

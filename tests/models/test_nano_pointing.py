@@ -1,0 +1,103 @@
+"""Clicks and boxes point at one of an image's objects."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.test_nano_referring import TOY
+from surgvos.models.interface import MaskPrediction, PromptBatch
+from surgvos.models.nano import ReferringNano
+from surgvos.models.nano.objects import Proposals
+from surgvos.models.nano.pointing import point_at
+
+LEFT, RIGHT, BOTH = 0, 1, 2
+
+
+def proposals() -> Proposals:
+    """On a grid of 8x12 at stride 4: a square on the left, one on the right, and both with what lies between."""
+    outlines = torch.full((1, 4, 8, 12), -5.0)
+    outlines[0, LEFT, 2:6, 1:4], outlines[0, RIGHT, 2:6, 8:11], outlines[0, BOTH, 2:6, 1:11] = 5.0, 5.0, 5.0
+    outlines[0, 3] = 5.0  # padding
+    quality = torch.tensor([[0.6, 0.7, 0.9, 1.0]])
+    return Proposals(torch.tensor([[True, True, True, False]]), outlines, quality, torch.ones(1, 4), quality.long())
+
+
+def chosen(*prompts: tuple[float, float, int]) -> int | None:
+    """Which proposal ``(x, y, label)`` point at."""
+    points = torch.tensor([[(x, y) for x, y, _ in prompts]])
+    batch = PromptBatch(points, torch.tensor([[label for *_, label in prompts]]))
+    known = proposals()
+    pointed = point_at(known, batch, torch.zeros(1, dtype=torch.long), stride=4)
+    if pointed.worth[0] == 0:
+        return None
+    same = (known.outlines[0] == pointed.outlines[0]).flatten(1).all(dim=1)
+    return int(same.nonzero()[0])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        ([(8, 12, 1)], BOTH),  # the surest of those that hold it
+        ([(8, 12, 1), (24, 12, 0)], LEFT),
+        ([(36, 12, 1), (24, 12, 0)], RIGHT),
+        ([(36, 12, 1), (24, 12, 0), (0, 0, -1)], RIGHT),  # padding says nothing
+        ([(8, 12, 1), (36, 12, 1)], BOTH),
+        ([(0, 0, 1)], None),
+        ([(24, 12, 1), (8, 12, 0)], None),
+        ([(0, 0, 0)], None),  # what it is not says nothing of what it is
+        ([(32, 8, 2), (44, 24, 3)], RIGHT),  # the box that it fills, not the surest
+        ([(4, 8, 2), (44, 24, 3)], BOTH),
+        ([(4, 8, 2), (44, 24, 3), (24, 12, 0)], RIGHT),  # of those without it, as wide a share
+        ([(0, 28, 2), (48, 32, 3)], None),
+    ],
+)
+def test_prompts_choose_what_fits_them(prompts: list[tuple[float, float, int]], expected: int | None) -> None:
+    assert chosen(*prompts) == expected
+
+
+def test_how_well_a_box_is_filled_counts() -> None:
+    boxes = torch.tensor([[(4.0, 8.0), (16.0, 24.0)], [(4.0, 8.0), (16.0, 40.0)]])
+    batch = PromptBatch(boxes, torch.tensor([[2, 3], [2, 3]]))
+    exact, half = point_at(proposals(), batch, torch.zeros(2, dtype=torch.long), stride=4).worth
+    assert exact == pytest.approx(0.6)
+    assert half == pytest.approx(0.6 / 2)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> ReferringNano:
+    """What is drawn from prompts, and the objects of the image, are given."""
+    monkeypatch.setattr("surgvos.models.nano.referring.propose", lambda maps, most: proposals())
+
+    def drawn(self: object, features: object, conditioned: object, prompts: object, *, multimask: bool) -> object:
+        return MaskPrediction(torch.full((1, 1, 16, 24), -1.0), torch.tensor([[0.3]]), torch.tensor([3.0]))
+
+    monkeypatch.setattr("surgvos.models.nano.model.NanoModel.decode", drawn)
+    return ReferringNano(TOY).eval()
+
+
+@torch.inference_mode()
+def decoded(model: ReferringNano, *prompts: tuple[float, float, int]) -> MaskPrediction:
+    features = model.encode_image(torch.zeros(1, 3, 32, 48))
+    points = torch.tensor([[(x, y) for x, y, _ in prompts]])
+    batch = PromptBatch(points, torch.tensor([[label for *_, label in prompts]]))
+    return model.decode(features, model.condition(features, None), batch, multimask=True)
+
+
+def test_the_surer_of_two_opinions_prevails(known: ReferringNano) -> None:
+    found = decoded(known, (8, 12, 1), (24, 12, 0))
+    # 0.6 squared to 0.3 squared: four fifths of 5, and one of -1.
+    assert found.logits[0, 0, 8, 4] == pytest.approx(0.8 * 5 - 0.2)
+    assert found.logits[0, 0, 8, 20] == pytest.approx(0.8 * -5 - 0.2)
+    assert found.iou[0, 0] == pytest.approx(0.8 * 0.6 + 0.2 * 0.3)
+    assert found.presence_logits[0] == 3
+
+
+def test_where_no_object_fits_what_is_drawn_stands(known: ReferringNano) -> None:
+    found = decoded(known, (0, 0, 1))
+    assert (found.logits == -1).all()
+    assert found.iou[0, 0] == pytest.approx(0.3)
+
+
+def test_training_is_of_what_is_drawn(known: ReferringNano) -> None:
+    assert (decoded(known.train(), (8, 12, 1)).logits == -1).all()
