@@ -73,6 +73,11 @@ class PromptBatch:
     def num_points(self) -> int:
         return self.labels.shape[1]
 
+    @property
+    def has_box(self) -> bool:
+        """Whether each object has a box."""
+        return bool((self.labels[0] == 2).any())
+
     @classmethod
     def of_text(cls, text: Tensor) -> PromptBatch:
         """Phrases ``(B, C)`` and nothing else: what objects that phrases found are followed with."""

@@ -1,4 +1,4 @@
-"""Which of an image's objects do clicks and boxes point at?"""
+"""Which of an image's objects does a box enclose?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACKGROUND, _OBJECT, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3  # labels of `Prompt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pointed:
-    """What the prompts of ``B`` objects point at.
+    """What the boxes of ``B`` objects enclose.
 
     Attributes:
         outlines: ``(B, 1, h, w)`` mask logits at stride 4.
@@ -29,22 +29,22 @@ class Pointed:
 
 
 def point_at(proposals: Proposals, prompts: PromptBatch, image: Tensor, stride: float) -> Pointed:
-    """Of the proposals that hold all clicks on the object and none beside it, take the best that fills the box, if any.
+    """Of the proposals that hold all clicks on the object and none beside it, take the one that fills the box best.
+
+    Clicks alone point at nothing: they do not say how far the object goes, and what is wrong with a proposal far from
+    them is followed from then on (the card of the box model has figures).
 
     Args:
         proposals: Of ``N`` images.
-        prompts: Clicks and boxes of ``B`` objects.
+        prompts: Boxes of ``B`` objects, and any clicks.
         image: int64 ``(B,)``, of which image.
         stride: Pixels of the model's input for each of the proposals.
     """
     shown = (proposals.outlines[image] > 0) & proposals.is_object[image][:, :, None, None]
     worth = proposals.quality[image] * _holds_clicks(shown, prompts, stride) * shown.flatten(2).any(dim=2)
     labels = prompts.labels[0]  # all are of one make
-    if (labels == _TOP_LEFT).any():
-        corners = [prompts.points_xy[:, labels == corner] / stride for corner in (_TOP_LEFT, _BOTTOM_RIGHT)]
-        worth = worth * _box_ious(_extents(shown), torch.cat(corners, dim=2))
-    elif not (labels == _OBJECT).any():
-        worth = worth * 0
+    corners = [prompts.points_xy[:, labels == corner] / stride for corner in (_TOP_LEFT, _BOTTOM_RIGHT)]
+    worth = worth * _box_ious(_extents(shown), torch.cat(corners, dim=2))
     best = worth.argmax(dim=1)
     outlines = proposals.outlines[image, best][:, None]
     return Pointed(outlines, proposals.quality[image, best], worth.gather(1, best[:, None])[:, 0])

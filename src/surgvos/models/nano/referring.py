@@ -159,19 +159,19 @@ class ReferringNano(NanoModel):
     def decode(
         self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
     ) -> MaskPrediction:
-        """Predict masks. Clicks and boxes also ask which of all objects of the image they point at."""
+        """Predict masks. Boxes also ask which of all objects of the image they enclose."""
         # Following keeps no phrase in mind, so one alone is no prompt.
         if prompts is not None and prompts.mask is None and prompts.num_points == 0:
             prompts = None
         prediction = super().decode(features, conditioned, prompts, multimask=multimask)
-        if prompts is None or prompts.mask is not None or self.training:
+        if prompts is None or prompts.mask is not None or self.training or not prompts.has_box:
             return prediction
         return self._with_pointed(prediction, features, prompts)
 
     def _with_pointed(
         self, prediction: MaskPrediction, features: ImageFeatures, prompts: PromptBatch
     ) -> MaskPrediction:
-        """Two opinions, each by how sure it is: what was drawn from prompts, and the object that they point at."""
+        """Two opinions, each by how sure it is: what was drawn from prompts, and the object that their box encloses."""
         assert features.pixels is not None
         proposals = propose(self.object_finder(features.pixels), self.config.max_objects)
         image = torch.arange(len(prompts.labels), device=prompts.labels.device) % features.num_images
