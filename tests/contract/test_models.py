@@ -86,12 +86,14 @@ UNUSED = {
     "referring_nano": {
         "object_finder.to_quality.weight",
         "object_finder.to_quality.bias",
+        "phrase_matcher.part.weight",
+        "phrase_matcher.part.bias",
         "phrase_name.weight",
         "phrase_name.bias",
         "phrase_sharpness",
     },
 }
-"""Parameters that published files hold and that nothing reads, and those that only places are asked for."""
+"""Parameters that published files hold and nothing reads, and those that only choose, which their own losses teach."""
 
 PROMPT_KINDS = ("click", "clicks", "box", "box_and_click", "mask", "correction")
 

@@ -123,6 +123,7 @@ def test_the_last_frame_is_what_phrases_are_held_to(monkeypatch: pytest.MonkeyPa
     (now, before) = seen[0]
     assert now.amax() > before.amax()
     assert model.phrase_matcher.motion.say.weight.grad.isfinite().all()  # type: ignore[union-attr]
+    assert model.phrase_matcher.part.weight.grad.any()  # type: ignore[union-attr]
 
 
 def test_clips_without_phrases_are_refused() -> None:
