@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.test_nano_referring import TOY
-from surgvos.models.interface import MaskPrediction, PromptBatch
+from surgvos.models.interface import ABSENT_LOGIT, MaskPrediction, PromptBatch
 from surgvos.models.nano import ReferringNano
 from surgvos.models.nano.objects import Proposals
 from surgvos.models.nano.pointing import point_at
@@ -64,11 +64,14 @@ def known(monkeypatch: pytest.MonkeyPatch) -> ReferringNano:
     """What is drawn from prompts, and the objects of the image, are given."""
     monkeypatch.setattr("surgvos.models.nano.referring.propose", lambda maps, most: proposals())
 
-    def drawn(self: object, features: object, conditioned: object, prompts: object, *, multimask: bool) -> object:
-        return MaskPrediction(torch.full((1, 1, 16, 24), -1.0), torch.tensor([[0.3]]), torch.tensor([3.0]))
-
-    monkeypatch.setattr("surgvos.models.nano.model.NanoModel.decode", drawn)
+    draw(monkeypatch, -1.0, presence=3.0)
     return ReferringNano(TOY).eval()
+
+
+def draw(monkeypatch: pytest.MonkeyPatch, logit: float, presence: float) -> None:
+    """Let the tracker's decoder draw the same everywhere, with a predicted IoU of 0.3."""
+    drawn = MaskPrediction(torch.full((1, 1, 16, 24), logit), torch.tensor([[0.3]]), torch.tensor([presence]))
+    monkeypatch.setattr("surgvos.models.nano.model.NanoModel.decode", lambda *args, **kwargs: drawn)
 
 
 @torch.inference_mode()
@@ -92,6 +95,24 @@ def test_where_no_object_fits_what_is_drawn_stands(known: ReferringNano) -> None
     found = decoded(known, (0, 28, 2), (48, 32, 3))
     assert (found.logits == -1).all()
     assert found.iou[0, 0] == pytest.approx(0.3)
+
+
+def test_what_was_not_seen_is_there_where_a_box_encloses_it(
+    known: ReferringNano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(monkeypatch, ABSENT_LOGIT, presence=-3.0)
+    found = decoded(known, (4, 8, 2), (16, 24, 3))
+    assert found.logits[0, 0, 8, 4] == pytest.approx(5)
+    assert found.presence_logits[0] > 0
+
+
+def test_an_object_that_a_box_barely_touches_is_not_shown_for_it(
+    known: ReferringNano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(monkeypatch, ABSENT_LOGIT, presence=-3.0)
+    found = decoded(known, (0, 0, 2), (4.02, 8.02, 3))
+    assert found.presence_logits[0] == -3
+    assert (found.logits < 0).all()
 
 
 def test_training_is_of_what_is_drawn(known: ReferringNano) -> None:

@@ -188,5 +188,5 @@ class ReferringNano(NanoModel):
             prediction,
             logits=(1 - of_pixels) * prediction.logits + of_pixels * outlines,
             iou=((1 - share) * iou + share * pointed.quality)[:, None],
-            presence_logits=torch.where(share > 0, there, presence),
+            presence_logits=torch.where(share > 0.5, there, presence),
         )
