@@ -89,7 +89,7 @@ def look_at_clips(model: ReferringModel, first_seed: int, num_clips: int) -> lis
 
 @torch.inference_mode()
 def look_at_clip(model: ReferringModel, clip: SyntheticClip, asked: dict[int, str]) -> list[Looks]:
-    """The looks for some phrases of one clip, leaving out those for what it does not show."""
+    """The looks for some phrases of one clip."""
     looks = {object_id: Looks([], [], object_id != NOTHING) for object_id in asked}
     with torch.autocast("cpu", model.compute_dtype, enabled=model.compute_dtype != torch.float32):
         text, before = model.encode_text(list(asked.values())), []

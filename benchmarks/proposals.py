@@ -22,7 +22,6 @@ from tqdm import tqdm
 import surgvos
 from surgvos.data.synthetic import SyntheticClip, generate_clip
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig
-from surgvos.errors import ConfigError
 from surgvos.models.nano import ReferringNano
 from surgvos.models.nano.objects import overlap, propose
 from surgvos.tracking.features import normalize_images
@@ -48,7 +47,7 @@ def main() -> None:
     chosen = parser.parse_args()
     model = surgvos.load_model(chosen.model)
     if not isinstance(model, ReferringNano):
-        raise ConfigError(f"expected a model that finds all objects of an image, got {chosen.model!r}")
+        parser.error(f"expected a model that finds all objects of an image, got {chosen.model!r}; try surgvos-nano")
     scene = dataclasses.replace(SyntheticPhrasesConfig().scene, image_hw=(256, 320), num_frames=1)
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.images)
     objects = [one for seed in tqdm(seeds, leave=False) for one in reached_in(model, generate_clip(seed, scene))]
