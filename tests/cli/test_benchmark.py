@@ -32,6 +32,16 @@ def test_the_figures_are_shown_and_written(tmp_path: Path) -> None:
     assert "ratio" not in figures
 
 
+def test_refining_is_a_stage_and_may_be_left_out(tmp_path: Path) -> None:
+    spent = []
+    for arguments in ((), ("--no-refine",)):
+        result = run("--frames", "4", "--video", "96x64", *arguments, "--json", tmp_path / "figures.json")
+        assert result.exit_code == 0, result.output
+        figures = json.loads((tmp_path / "figures.json").read_text())
+        spent.append((figures["refine"], figures["stages"]["refinement"] > 0))
+    assert spent == [(True, True), (False, False)]
+
+
 def test_transformers_runs_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "toy", lambda: TOY)
     arguments = ("--model", "toy", "--random-weights", "--frames", "2", "--dtype", "fp32", "--versus", "transformers")

@@ -70,6 +70,18 @@ def sentence_of(result: Result) -> str:
     return lines[0]
 
 
+def test_the_box_model_may_follow_by_memory_alone(tmp_path: Path, video: Path, mask_file: Path) -> None:
+    masks, said = [], []
+    for name, arguments in (("refined", ()), ("plain", ("--no-refine",))):
+        result = segment(video, tmp_path / name, "surgvos-nano", "--mask", f"0:{mask_file}", "--stop", "4", *arguments)
+        assert result.exit_code == 0, result.output
+        masks.append(np.stack([read_label_map(tmp_path / name / f"masks/{index:05d}.png") for index in range(4)]))
+        said.append(json.loads((tmp_path / name / "run.json").read_text())["record"]["session"]["refine"])
+    assert said == [True, False]
+    np.testing.assert_array_equal(masks[0][0], masks[1][0])  # what was shown is not refined
+    assert (masks[0][1:] != masks[1][1:]).any()
+
+
 def test_masks_log_record_and_overlay(tmp_path: Path, video: Path, weights: Path, mask_file: Path) -> None:
     result = segment(video, tmp_path / "out", weights, "--mask", f"0:{mask_file}", "--point", "9@3:20,40", "--overlay")
     assert result.exit_code == 0, result.output

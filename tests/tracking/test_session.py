@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from surgvos.core import BoxPrompt, Frame, MaskPrompt, Phase, PointPrompt, TextPrompt
 from surgvos.errors import ConfigError, InputError
+from surgvos.models.interface import ImageFeatures, MaskPrediction
 from surgvos.tracking.answering import SessionOptions
 from surgvos.tracking.session import Session
 from tracking.fake_model import ColorModel
@@ -276,3 +278,24 @@ def test_a_frame_that_was_prepared_is_seen_once_and_answered_alike() -> None:
     assert model.num_encoded == 1
     with pytest.raises(InputError, match="new session"):
         prepared.prepare(Frame(1, "00001", np.zeros((5, 5, 3), np.uint8)))
+
+
+# --- outlines --------------------------------------------------------------------------------------------------------
+
+
+class RefiningColorModel(ColorModel):
+    """Takes the leftmost column off whatever it follows."""
+
+    def refine(self, features: ImageFeatures, followed: MaskPrediction) -> MaskPrediction:
+        return replace(followed, logits=followed.logits.minimum(followed.logits.roll(1, dims=3)))
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_a_model_may_refine_what_is_followed_and_only_that(*, refine: bool) -> None:
+    session = Session(RefiningColorModel(), options=SessionOptions(refine=refine))
+    session.add_prompt(0, 3, MaskPrompt(red_mask(0)))
+    results = list(session.propagate(Movie()))
+    np.testing.assert_array_equal(results[0].masks[3], red_mask(0))
+    for result in results[1:]:
+        red = red_mask(result.frame_index)
+        np.testing.assert_array_equal(result.masks[3], red & np.roll(red, 1, axis=1) if refine else red)

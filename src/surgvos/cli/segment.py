@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,7 +101,7 @@ def _job(
     settings, options = running.parse()
     return SegmentJob(
         **network.parse(),
-        options=options,
+        options=replace(options, refine=not network.no_refine),
         search=finding.parse(),
         settings=settings,
         overseeing=oversight.parse(by_video=many),

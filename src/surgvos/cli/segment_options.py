@@ -27,6 +27,13 @@ class ModelOptions:
     backend: Annotated[
         str, typer.Option(help="Engine of the image encoder: torch, compile (PyTorch's compiler) or onnx (CPU, fp32)")
     ] = "torch"
+    no_refine: Annotated[
+        bool,
+        typer.Option(
+            "--no-refine",
+            help="Follow by memory alone: faster, but a model that also sees the objects of each image outlines better",
+        ),
+    ] = False
 
     def parse(self) -> dict[str, Any]:
         """Fields of a `SegmentJob`."""

@@ -16,6 +16,7 @@ import torch
 from surgvos.core import Frame, FrameResult, PointPrompt
 from surgvos.evaluation.peers import TransformersPeer
 from surgvos.models.interface import VideoModel
+from surgvos.tracking.answering import SessionOptions
 from surgvos.tracking.session import Session
 
 NUM_WARM_UP_FRAMES = 8
@@ -26,6 +27,7 @@ _STAGES = {
     "condition": "memory_attention",
     "decode": "mask_decoder",
     "encode_memory": "memory_encoder",
+    "refine": "refinement",
 }
 _OTHER = "pre_and_post_processing"
 
@@ -102,6 +104,7 @@ def measure(
     num_objects: int,
     num_frames: int,
     memory: str = "recent",
+    refine: bool = True,
     image_hw: tuple[int, int] | None = None,
     make_peer: Callable[[], TransformersPeer] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
@@ -115,13 +118,14 @@ def measure(
         num_objects: Objects followed together.
         num_frames: Frames that are timed, after `NUM_WARM_UP_FRAMES`.
         memory: Name of the policy.
+        refine: See `SessionOptions`.
         image_hw: Size of the frames; by default that of the model's input, so that nothing is resized.
         make_peer: Builds the other side; needs frames of the input's size.
         progress: Called with frames done and frames in all.
     """
     device = next(model.parameters()).device
     scene = Scene(image_hw or model.input_hw((720, 1280)), num_objects)
-    ours = _Ours(model, scene, memory, device)
+    ours = _Ours(model, scene, memory, device, refine=refine)
     warm_up = [ours.step(index)[0] for index in range(NUM_WARM_UP_FRAMES)]
     peak_memory, peak_device_memory = peak_memory_bytes(), _peak_device_memory_bytes(device)
     theirs = None if make_peer is None else _Theirs(make_peer(), scene, device)
@@ -192,13 +196,13 @@ class _Clock:
 
 
 class _StagedModel:
-    """A model whose four methods are timed while ``is_timing``; everything else is the model's own."""
+    """A model whose methods are timed while ``is_timing``; everything else is the model's own."""
 
     def __init__(self, model: VideoModel, device: torch.device) -> None:
         self._model = model
         self._clock = _Clock(device)
         self.is_timing = False
-        self.seconds = dict.fromkeys(_STAGES.values(), 0.0)
+        self.seconds = {stage: 0.0 for method, stage in _STAGES.items() if hasattr(model, method)}
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._model, name)
@@ -217,11 +221,11 @@ class _StagedModel:
 class _Ours:
     """A session, and the time of its frames."""
 
-    def __init__(self, model: VideoModel, scene: Scene, memory: str, device: torch.device) -> None:
+    def __init__(self, model: VideoModel, scene: Scene, memory: str, device: torch.device, *, refine: bool) -> None:
         self._scene = scene
         self._model = _StagedModel(model, device)
         self._clock = _Clock(device)
-        self.session = Session(self._model, memory)
+        self.session = Session(self._model, memory, SessionOptions(refine=refine))
         for object_id, center_xy in enumerate(scene.centers_xy(0), start=1):
             self.session.add_prompt(0, object_id, PointPrompt(center_xy))
 

@@ -7,9 +7,9 @@ all objects, or one image per object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -28,11 +28,14 @@ class ImageFeatures:
             match by it; None where the model has no such part.
         pixels: ``(N, 3, H, W)`` the normalised images themselves, for models that look at them once more when they
             look for a phrase; None for others.
+        derived: What a model made of the images besides, by names of its own, when that was first asked for; a tensor,
+            or a dataclass or a tuple of such. Kept for as long as the features are.
     """
 
     levels: tuple[Tensor, ...]
     memory_key: Tensor | None = None
     pixels: Tensor | None = None
+    derived: dict[str, Any] = field(default_factory=dict)
 
     def take(self, images: Tensor) -> ImageFeatures:
         """Features of some of the images: int64 ``(N',)``, repetitions allowed."""
@@ -42,6 +45,23 @@ class ImageFeatures:
     @property
     def num_images(self) -> int:
         return self.levels[0].shape[0]
+
+    def storages(self) -> dict[int, int]:
+        """Address -> bytes of every distinct storage held."""
+        held = (tensor.untyped_storage() for tensor in _tensors_in(self))
+        return {storage.data_ptr(): storage.nbytes() for storage in held}
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors of a value, however deep in dataclasses, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif is_dataclass(value):
+        for part in fields(value):
+            yield from _tensors_in(getattr(value, part.name))
+    elif isinstance(value, tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(part)
 
 
 def take_maps(maps: Tensor, images: Tensor) -> Tensor:
@@ -256,3 +276,21 @@ class ReferringModel(VideoModel, Protocol):
             text: The phrases.
         """
         ...
+
+
+class RefiningModel(VideoModel, Protocol):
+    """A `VideoModel` that also sees in an image alone what objects there are, and outlines by that what it follows."""
+
+    def refine(self, features: ImageFeatures, followed: MaskPrediction) -> MaskPrediction:
+        """Correct the outlines of what was followed into an image; whether it is there is not asked again.
+
+        Args:
+            features: Of one image, shared by all objects, or of one per object.
+            followed: One candidate of each of ``B`` objects, as `VideoModel.decode` gives them.
+        """
+        ...
+
+
+def refines(model: Any) -> TypeGuard[RefiningModel]:
+    """Whether a model can correct outlines of what it follows."""
+    return callable(getattr(model, "refine", None))

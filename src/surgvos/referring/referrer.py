@@ -111,9 +111,10 @@ class Referrer:
     def storages(self) -> dict[int, int]:
         """Address -> bytes of every distinct storage held."""
         texts = [part for text in self._texts.values() for part in (text.tokens, text.is_token, text.pooled)]
-        maps = [level for _, held in self._previous for level in (*held.levels, held.memory_key, held.pixels)]
-        storages = [tensor.untyped_storage() for tensor in (*texts, *maps) if tensor is not None]
-        return {storage.data_ptr(): storage.nbytes() for storage in storages}
+        storages = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in texts}
+        for _, held in self._previous:
+            storages |= held.storages()
+        return storages
 
     def _num_previous(self, query: MemoryQuery, since: int) -> int:
         """How many held frames lie right behind this one, one after the other, and not before the search began."""

@@ -13,7 +13,7 @@ from surgvos.core.frame import Frame
 from surgvos.core.results import Phase
 from surgvos.errors import InputError
 from surgvos.memory import MemoryBank, MemoryEntry, MemoryPolicy, MemoryQuery
-from surgvos.models.interface import ImageFeatures, PromptBatch, VideoModel
+from surgvos.models.interface import ImageFeatures, PromptBatch, VideoModel, refines
 from surgvos.tracking.answers import Answer, answer_of
 from surgvos.tracking.features import FeatureCache
 from surgvos.tracking.objects import TrackedObject
@@ -33,11 +33,14 @@ class SessionOptions:
         as_published: Treat prompts as the published predictor does, for comparison with it: all prompts are
             applied before anything is followed, a prompt on a frame not yet followed reads no memory, an object is
             followed also before its first prompt, and a correction of a followed frame is shown but does not stick.
+        refine: Let a model that also sees objects in an image alone correct the outlines of what is followed, where it
+            can; see `RefiningModel`.
     """
 
     non_overlap: bool = True
     fill_hole_area_px: int = 0
     as_published: bool = False
+    refine: bool = True
 
 
 class Answering:
@@ -144,7 +147,7 @@ class Answering:
                 continue
             features = self.features_of(frame)
             banks = [tracked.bank for tracked in members]
-            step = track_objects(self.model, features, banks, self.policy, query, self._spoken(members))
+            step = self._track(features, banks, query, members)
             entries = encode_entries(self.model, features, step.best, frame.index, prompted=False)
             found = _answers(members, step, entries)
             for tracked, entry in zip(members, entries, strict=True):
@@ -157,6 +160,19 @@ class Answering:
                     self.policy.admit(tracked.bank, entry, query)
             answers |= found
         return answers
+
+    def _track(
+        self,
+        features: ImageFeatures,
+        banks: Sequence[MemoryBank],
+        query: MemoryQuery,
+        objects: Sequence[TrackedObject],
+    ) -> TrackingStep:
+        """Where objects that are remembered are now, and how they are outlined."""
+        step = track_objects(self.model, features, banks, self.policy, query, self._spoken(objects))
+        if self.options.refine and refines(self.model):
+            return replace(step, best=self.model.refine(features, step.best))
+        return step
 
     def _apply_prompts(self, frame: Frame, query: MemoryQuery, objects: Sequence[TrackedObject]) -> dict[int, Answer]:
         """Answer the prompts that wait for this frame; objects whose prompts are alike share one call."""
@@ -212,8 +228,7 @@ class Answering:
         if entry is not None and entry.logits is not None:
             logits = entry.logits[None, None]
         else:
-            spoken = self._spoken([tracked])
-            logits = track_objects(self.model, features, [tracked.bank], self.policy, query, spoken).best.logits
+            logits = self._track(features, [tracked.bank], query, [tracked]).best.logits
         return logits.float().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
 
     def _text_of(self, tracked: TrackedObject) -> Tensor | None:

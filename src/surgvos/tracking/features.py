@@ -66,9 +66,7 @@ class FeatureCache:
 
     def storages(self) -> dict[int, int]:
         """Address -> bytes of every distinct storage held."""
-        held = [level for _, features in self._held.values() for level in (*features.levels, features.memory_key)]
-        storages = [tensor.untyped_storage() for tensor in held if tensor is not None]
-        return {storage.data_ptr(): storage.nbytes() for storage in storages}
+        return {address: size for _, held in self._held.values() for address, size in held.storages().items()}
 
     def _to_input(self, frame: Frame) -> Tensor:
         image = resize_image(frame.image, self._model.input_hw(frame.hw), self._model.resize)

@@ -145,7 +145,7 @@ class ObjectFinder(nn.Module):
 _LEAST_QUALITY = 0.05
 """What a place must be worth to be asked. All such are: a large organ alone fills hundreds, so that a limit to the
 surest would leave out what is small."""
-_SAME = 0.7
+SAME_OVERLAP = 0.7
 """Overlap from which two places mean the same object, and both have a say in its outline."""
 
 
@@ -172,7 +172,7 @@ def _propose_in(maps: ObjectMaps, n: int, max_objects: int) -> tuple[Tensor, Ten
     with torch.no_grad():
         order = quality.argsort(descending=True, stable=True)
         order = order[quality[order] > _LEAST_QUALITY]
-        shown = (kernels[order] @ F.avg_pool2d(outlines, 2).flatten(1) > 0).float()
+        shown = shown_by_places(kernels[order], outlines)
         is_shown = shown.any(dim=1)
         order, shown = order[is_shown], shown[is_shown]
     groups = [order[group] for group in _group(shown, max_objects)]
@@ -184,6 +184,11 @@ def _propose_in(maps: ObjectMaps, n: int, max_objects: int) -> tuple[Tensor, Ten
     return torch.einsum("mc,chw->mhw", mixed, outlines), quality[firsts], votes, firsts
 
 
+def shown_by_places(kernels: Tensor, outlines: Tensor) -> Tensor:
+    """What places ``(P, C)`` outline with ``(C, 2h, 2w)`` at stride 4, as 0 and 1 at stride 8: ``(P, h w)``."""
+    return (kernels @ F.avg_pool2d(outlines, 2).flatten(1) > 0).float()
+
+
 def _group(shown: Tensor, max_groups: int) -> list[Tensor]:
     """Put masks of 0 and 1 ``(P, C)``, best first, together: each joins the first one that it overlaps with.
 
@@ -193,7 +198,7 @@ def _group(shown: Tensor, max_groups: int) -> list[Tensor]:
     rows = torch.arange(len(shown), device=shown.device)
     groups: list[Tensor] = []
     while len(rows) and len(groups) < max_groups:
-        joined = overlap(shown[:1], shown)[0] > _SAME
+        joined = overlap(shown[:1], shown)[0] > SAME_OVERLAP
         groups.append(rows[joined])
         rows, shown = rows[~joined], shown[~joined]
     return groups

@@ -22,6 +22,7 @@ from surgvos.models.nano.matcher import NUM_PARTS, Matches, PhraseMatcher
 from surgvos.models.nano.model import NanoModel
 from surgvos.models.nano.objects import ObjectFinder, ObjectFinderConfig, ObjectMaps, Proposals, propose
 from surgvos.models.nano.pointing import point_at
+from surgvos.models.nano.refining import most_alike
 from surgvos.models.nano.text import PhraseEncoder
 
 
@@ -134,7 +135,11 @@ class ReferringNano(NanoModel):
             text: The phrases, and of which images they speak.
         """
         maps = self.object_finder(images)
-        proposals = propose(maps, self.config.max_objects)
+        return self._compare(maps, propose(maps, self.config.max_objects), images, before, text)
+
+    def _compare(
+        self, maps: ObjectMaps, proposals: Proposals, images: Tensor, before: Tensor | None, text: TextFeatures
+    ) -> Compared:
         seen_before = None if before is None else self.object_finder.look_briefly(before)
         objects = self.phrase_matcher.describe(maps, proposals, images, seen_before)
         return Compared(proposals, maps.parts, self.phrase_matcher(objects, proposals.is_object, text))
@@ -145,7 +150,8 @@ class ReferringNano(NanoModel):
         Presence is the probability that what a phrase means is visible and is what is outlined.
         """
         assert features.pixels is not None
-        compared = self.compare(features.pixels, previous[0].pixels if previous else None, text)
+        before = previous[0].pixels if previous else None
+        compared = self._compare(self._maps(features), self._proposals(features), features.pixels, before, text)
         matches, num_phrases = compared.matches, len(text.pooled)
         device = matches.logits.device
         image = torch.arange(num_phrases, device=device) % features.num_images if text.image is None else text.image
@@ -155,6 +161,20 @@ class ReferringNano(NanoModel):
         if not self.training:
             outlines = torch.where(presence[:, :, None, None] > 0, outlines, ABSENT_LOGIT)
         return MaskPrediction(outlines, iou.sigmoid(), presence[:, 0])
+
+    def _maps(self, features: ImageFeatures) -> ObjectMaps:
+        """What the places of an image say, asked once for all who want to know."""
+        if "objects" not in features.derived:
+            features.derived["objects"] = self.object_finder(features.pixels)
+        maps: ObjectMaps = features.derived["objects"]
+        return maps
+
+    def _proposals(self, features: ImageFeatures) -> Proposals:
+        """The objects of an image, put together once."""
+        if "proposals" not in features.derived:
+            features.derived["proposals"] = propose(self._maps(features), self.config.max_objects)
+        proposals: Proposals = features.derived["proposals"]
+        return proposals
 
     def decode(
         self, features: ImageFeatures, conditioned: Tensor, prompts: PromptBatch | None, *, multimask: bool
@@ -173,20 +193,41 @@ class ReferringNano(NanoModel):
     ) -> MaskPrediction:
         """Two opinions, each by how sure it is: what was drawn from prompts, and the object that their box encloses."""
         assert features.pixels is not None
-        proposals = propose(self.object_finder(features.pixels), self.config.max_objects)
+        proposals = self._proposals(features)
         image = torch.arange(len(prompts.labels), device=prompts.labels.device) % features.num_images
         stride = features.pixels.shape[-1] / proposals.outlines.shape[-1]
         pointed = point_at(proposals, prompts, image, stride)
         presence, iou = prediction.presence_logits, prediction.iou[:, 0]
-        # Squares, so that of two that differ the surer one prevails.
-        drawn, fitting = (iou * (presence > 0)).square(), pointed.worth.square()
-        share = fitting / (drawn + fitting).clamp(min=1e-6)
-        of_pixels = share[:, None, None, None]
-        outlines = upsample_to(pointed.outlines, prediction.logits)
+        share = _share(pointed.worth, iou * (presence > 0))
         there = torch.maximum(presence, pointed.quality.logit(1e-4))
         return replace(
             prediction,
-            logits=(1 - of_pixels) * prediction.logits + of_pixels * outlines,
+            logits=_mixed(share, pointed.outlines, prediction.logits),
             iou=((1 - share) * iou + share * pointed.quality)[:, None],
             presence_logits=torch.where(share > 0.5, there, presence),
         )
+
+    def refine(self, features: ImageFeatures, followed: MaskPrediction) -> MaskPrediction:
+        """Two opinions, each by how sure it is: what memory says, and the object of the image that is most like it.
+
+        See `RefiningModel`.
+        """
+        maps = self._maps(features)
+        masks = F.avg_pool2d(followed.logits, followed.logits.shape[-1] // maps.quality.shape[-1])[:, 0] > 0
+        parts = [most_alike(maps, n, masks[n :: features.num_images]) for n in range(features.num_images)]
+        outlines, worth = (torch.cat([getattr(part, name) for part in parts]) for name in ("outlines", "worth"))
+        share = _share(worth, followed.iou[:, 0]) * (followed.presence_logits > 0)
+        return replace(followed, logits=_mixed(share, outlines, followed.logits))
+
+
+def _share(one: Tensor, other: Tensor) -> Tensor:
+    """What the first of two opinions has to say, in 0..1: ``(B,)``.
+
+    Squares, so that of two that differ the surer one prevails.
+    """
+    return one.square() / (one.square() + other.square()).clamp(min=1e-6)
+
+
+def _mixed(share: Tensor, outlines: Tensor, logits: Tensor) -> Tensor:
+    """Put outlines at stride 4 in for their share of mask logits ``(B, 1, h, w)`` at stride 2."""
+    return torch.lerp(logits, upsample_to(outlines, logits).to(logits.dtype), share[:, None, None, None])
