@@ -49,7 +49,9 @@ def test_each_mask_gets_the_object_that_is_most_like_it() -> None:
 def test_what_is_like_nothing_gets_nothing() -> None:
     between = torch.zeros(1, 4, 6, dtype=torch.bool)
     between[0, :, 2:4] = True
-    assert most_alike(maps(), 0, torch.cat((between, between & False))).worth.tolist() == [0, 0]
+    nowhere = between & False
+    assert most_alike(maps(), 0, torch.cat((between, nowhere))).worth.tolist() == [0, 0]
+    assert most_alike(maps(), 0, nowhere).worth.tolist() == [0]
 
 
 def test_places_that_mean_another_object_have_no_say() -> None:

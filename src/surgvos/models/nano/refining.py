@@ -23,8 +23,14 @@ class Likeness:
     worth: Tensor
 
 
+_MOST_OBJECTS = 6
+_LEAST_GAIN = 0.1
+
+
 def most_alike(maps: ObjectMaps, n: int, masks: Tensor) -> Likeness:
-    """Ask all places of an image whether what they lie on is what masks show; the best ones of each agree on it.
+    """Ask the places that a mask covers what they lie on, and put together what is most like the mask.
+
+    Mostly that is one object. Where a mask shows several, as that of a class may, it is as many as make it more alike.
 
     Args:
         maps: Of ``N`` images.
@@ -32,10 +38,27 @@ def most_alike(maps: ObjectMaps, n: int, masks: Tensor) -> Likeness:
         masks: bool ``(B, h, w)`` at stride 8.
     """
     with torch.autocast(masks.device.type, enabled=False):
-        kernels, outlines = maps.kernels[n].float().flatten(1).T, maps.outlines[n].float()
-        quality = maps.quality[n].float().sigmoid().flatten()
-        shown = shown_by_places(kernels, outlines)
-        worth, best = (overlap(masks.flatten(1).float(), shown) * quality).max(dim=1)
-        says = quality * (overlap(shown[best], shown) > SAME_OVERLAP)
-        mixed = says @ kernels / says.sum(dim=1, keepdim=True).clamp(min=1e-6)
-        return Likeness(torch.einsum("bc,chw->bhw", mixed, outlines)[:, None], worth)
+        outlines = maps.outlines[n].float()
+        kernels, quality = maps.kernels[n].float().flatten(1).T, maps.quality[n].float().sigmoid().flatten()
+        found = [_put_together(mask, kernels[mask], quality[mask], outlines) for mask in masks.flatten(1)]
+    likest, worth = (torch.stack(column) for column in zip(*found, strict=True))
+    return Likeness(likest, worth)
+
+
+def _put_together(mask: Tensor, kernels: Tensor, quality: Tensor, outlines: Tensor) -> tuple[Tensor, Tensor]:
+    """Of ``P`` places, the objects ``(1, 2h, 2w)`` that are together most like a mask ``(h w,)``, and their worth."""
+    shown = shown_by_places(kernels, outlines)
+    together, of_all = torch.zeros_like(mask, dtype=shown.dtype), outlines.new_full(outlines.shape[1:], -torch.inf)
+    worth, qualities = quality.new_zeros(()), quality.new_zeros(())
+    for count in range(1, _MOST_OBJECTS + 1):
+        joined = torch.maximum(shown, together)
+        likeness = overlap(mask[None].to(shown.dtype), joined)[0] * (qualities + quality) / count
+        if not len(likeness) or likeness.max() < worth + _LEAST_GAIN * (count > 1):
+            break
+        best = likeness.argmax()
+        worth, qualities, together = likeness[best], qualities + quality[best], joined[best]
+        # All places that mean the same have a say in how it is outlined.
+        says = quality * (overlap(shown[best][None], shown)[0] > SAME_OVERLAP)
+        of_one = torch.einsum("c,chw->hw", says @ kernels / says.sum().clamp(min=1e-6), outlines)
+        of_all = torch.maximum(of_all, of_one)
+    return of_all[None].nan_to_num(neginf=0.0), worth
