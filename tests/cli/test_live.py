@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from surgvos.cli.segment_options import ModelOptions
 from surgvos.cli.sessions import load_sessions
 from surgvos.io.results import read_frame_log
 from surgvos.io.video import open_video
+from surgvos.tracking.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,23 @@ def test_soaking_says_how_it_held(case: Path, tmp_path: Path) -> None:
     num_settled = status["num_segmented"] + status["num_dropped"]
     assert 0 <= status["num_received"] - num_settled <= 3  # one waits, one is being segmented, one has just come
     assert np.isfinite([status["latency"][name] for name in ("p50_ms", "p95_ms", "p99_ms")]).all()
+
+
+@pytest.mark.parametrize(("words", "expected"), [((), False), (("--refine",), True), (("--no-refine",), False)])
+def test_masks_that_come_in_time_are_worth_more_than_exact_ones(
+    case: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], *, expected: bool
+) -> None:
+    made = []
+
+    def remember(*args: Any, **kwargs: Any) -> Callable[..., Session]:
+        new_session = load_sessions(*args, **kwargs)
+        made.append(new_session())
+        return new_session
+
+    monkeypatch.setattr("surgvos.cli.live.load_sessions", remember)
+    code, said = run(str(case), "--no-page", "--point", "1@0:20,44", *words)
+    assert code == 0, said
+    assert [session.options.refine for session in made] == [expected]
 
 
 def test_collecting_garbage_does_not_hold_the_picture() -> None:

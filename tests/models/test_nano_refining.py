@@ -46,6 +46,14 @@ def test_each_mask_gets_the_object_that_is_most_like_it() -> None:
     torch.testing.assert_close(found.worth, torch.tensor([0.8, 0.6 / 2]))
 
 
+def test_a_mask_of_several_objects_gets_them_all() -> None:
+    known = maps(left=0.9, right=0.7)
+    found = most_alike(known, 0, torch.stack((square("left") | square("right"), square("left"))))
+    torch.testing.assert_close(found.outlines[0, 0], known.outlines[0].amax(dim=0))
+    torch.testing.assert_close(found.outlines[1, 0], known.outlines[0, 0])
+    torch.testing.assert_close(found.worth, torch.tensor([(0.9 + 0.7) / 2, 0.9]))
+
+
 def test_what_is_like_nothing_gets_nothing() -> None:
     between = torch.zeros(1, 4, 6, dtype=torch.bool)
     between[0, :, 2:4] = True

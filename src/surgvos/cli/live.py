@@ -81,7 +81,8 @@ def live(
 
     opened = open_live(chosen, repeats=replay is not None)
     prompts = shown.parse(opened.name, start=0, direction="forward")
-    new_session = load_sessions(network, finding.parse())
+    # A mask that comes in time is worth more here than one that is exact.
+    new_session = load_sessions(network, finding.parse(), refine=False)
     engine = LiveEngine(opened, new_session, prompts, lambda sentence: typer.echo(sentence, err=True))
     with ExitStack() as stack:
         writing = _open_outputs(outputs, engine, stack)

@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from surgvos.tracking.session import Session
 
 
-def load_sessions(network: ModelOptions, search: SearchOptions | None = None) -> Callable[..., Session]:
-    """Load a model, and return what makes sessions with it; it takes the options of a `Session`, or none."""
+def load_sessions(
+    network: ModelOptions, search: SearchOptions | None = None, *, refine: bool = True
+) -> Callable[..., Session]:
+    """Load a model, and return what makes sessions with it; it takes the options of a `Session`, or none.
+
+    Args:
+        network: What the user said.
+        search: How phrases are looked for.
+        refine: See `SessionOptions`; where the user did not say.
+    """
     from surgvos.models.backends import use_backend
     from surgvos.models.devices import spare_a_core
     from surgvos.models.registry import load_model
@@ -28,7 +36,7 @@ def load_sessions(network: ModelOptions, search: SearchOptions | None = None) ->
     spare_a_core(next(model.parameters()).device)
 
     def new_session(options: SessionOptions | None = None) -> Session:
-        options = replace(options or SessionOptions(), refine=not network.no_refine)
+        options = replace(options or SessionOptions(), refine=refine if network.refine is None else network.refine)
         return Session(model, network.memory, options, search)
 
     new_session()  # a wrong name of a policy is said before anything runs
