@@ -124,9 +124,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=80)
     parser.add_argument("--misses", type=float, default=0.15)
     parser.add_argument("--model", default="surgvos-nano")
+    parser.add_argument("--no-refine", action="store_true", help="follow by memory alone")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     model = surgvos.load_model(chosen.model, device="cpu")
+    options = surgvos.SessionOptions(refine=not chosen.no_refine)
     config = SceneConfig(image_hw=HW, num_frames=chosen.frames, surgical_share=1.0, num_instruments=(2, 4))
     rules: dict[str, AnyOverseer | None] = {"detector": None, "published": Sasvi.published(), "default": Sasvi()}
     sums = {name: [0.0, 0.0] for name in rules}
@@ -137,7 +139,7 @@ def main() -> None:
             if overseer is None:
                 answers = [{i: d.mask(i) for i in d.seen.ids} for d in detector.detections]
             else:
-                overseen = OverseenSession(surgvos.Session(model), detector, overseer)
+                overseen = OverseenSession(surgvos.Session(model, options=options), detector, overseer)
                 answers = [result.masks for result in overseen.follow(ClipVideo(clip))]
             dice, flickers = score(answers, clip)
             sums[name][0] += dice / chosen.clips

@@ -74,7 +74,9 @@ class Remembered:
         return [self.detections[frame.index] for frame in frames]
 
 
-def answers(name: str, model: VideoModel, detector: Detector, video: ClipVideo) -> Iterator[np.ndarray]:
+def answers(
+    name: str, model: VideoModel, detector: Detector, video: ClipVideo, options: surgvos.SessionOptions
+) -> Iterator[np.ndarray]:
     """Label maps of a whole video, pixel = class id, by the name of a row."""
     by_instance = name.endswith(INSTANCES)
     tracker: Tracker
@@ -82,7 +84,7 @@ def answers(name: str, model: VideoModel, detector: Detector, video: ClipVideo) 
         tracker = DetectorAlone(detector)
     else:
         rules = rules_by_name(name.removesuffix(INSTANCES))
-        tracker = OverseenSession(surgvos.Session(model), detector, rules, instances=by_instance)
+        tracker = OverseenSession(surgvos.Session(model, options=options), detector, rules, instances=by_instance)
     for result in tracker.follow(video):
         masks = merge_instances(result.masks) if by_instance else result.masks
         yield SYNTHETIC_CLASSES.paint(masks, OPERATION.image_hw)
@@ -143,10 +145,12 @@ def main() -> None:
     parser.add_argument("--overseer", default="surgvos-nano", help="a detector, or noise")
     parser.add_argument("--model", default="surgvos-nano")
     parser.add_argument("--dtype", default="auto", help="of the tracker")
+    parser.add_argument("--no-refine", action="store_true", help="follow by memory alone")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     model = surgvos.load_model(chosen.model, device="cpu", dtype=chosen.dtype)
     network = None if chosen.overseer == NOISE else load_detector(chosen.overseer, SYNTHETIC_CLASSES, device="cpu")
+    options = surgvos.SessionOptions(refine=not chosen.no_refine)
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in chosen.seeds:
         clip = generate_clip(seed, replace(OPERATION, num_frames=chosen.frames))
@@ -155,7 +159,7 @@ def main() -> None:
         detector = Remembered(network, video) if network else NoisyDetector(truth, SYNTHETIC_CLASSES, seed)
         answers_of: dict[str, Sequence[np.ndarray]] = {"truth": list(truth)}
         for name in (ALONE, *chosen.rules):
-            answers_of[name] = list(answers(name, model, detector, video))
+            answers_of[name] = list(answers(name, model, detector, video, options))
         for name, steady in steadiness(answers_of, video).items():
             found = score(answers_of[name], steady, truth)
             rows.setdefault(name, []).append(found)

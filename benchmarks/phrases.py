@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--min-iou", type=float, help="The same.")
     parser.add_argument("--min-overlap", type=float, help="The same.")
     parser.add_argument("--by-motion", action="store_true")
+    parser.add_argument("--no-refine", action="store_true", help="Follow by memory alone.")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     model = surgvos.load_model(chosen.model)
@@ -51,12 +52,13 @@ def main() -> None:
         scene = dataclasses.replace(scene, rest=0.5)
     clips = (generate_clip(chosen.first_seed + number, scene) for number in range(chosen.clips + 1))
     search = search_options(min_presence=chosen.min_presence, min_iou=chosen.min_iou, min_overlap=chosen.min_overlap)
+    options = surgvos.SessionOptions(refine=not chosen.no_refine)
     clip = next(clips)
     for number, other in enumerate(clips):
         rng = np.random.default_rng(number)
         asked = choose_by_motion(clip, rng) if chosen.by_motion else choose_phrases(clip, other, rng)
         if asked:
-            session = surgvos.Session(model, memory=chosen.memory, search=search)
+            session = surgvos.Session(model, chosen.memory, options, search)
             follow(session, clip, asked, chosen.out, f"clip_{number:05d}")
         clip = other
     report = evaluate_referring(chosen.out / "runs", chosen.out / "truth")

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--model", default="surgvos-nano")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--no-refine", action="store_true", help="Follow by memory alone.")
     chosen = parser.parse_args()
     folder = chosen.samples / "endovis15_robotic"
     truth = folder / "dataset2_masks.avi"
@@ -40,7 +41,7 @@ def main() -> None:
         "box": surgvos.BoxPrompt(mask_to_box_xyxy(first)),
     }
     for kind, prompt in prompts.items():
-        session = surgvos.Session(model)
+        session = surgvos.Session(model, options=surgvos.SessionOptions(refine=not chosen.no_refine))
         session.add_prompt(0, 1, prompt)
         video = surgvos.open_video(folder / "dataset2_video.avi")
         out = chosen.out / kind / "dataset2"
