@@ -5,18 +5,21 @@
 Each object of a clip that has a phrase is asked for by one of them, drawn from a seed, and so is one kind of thing
 that the clip does not show. Given are the masks' scores over all frames, whether what was followed was the right
 object, and for how many phrases that match nothing nothing was found. With ``--by-motion`` half of all instruments hold
-still, and phrases tell what moves in the first frames from what stands still in all of them.
+still, and phrases tell what moves in the first frames from what stands still in all of them. With ``--shown`` nothing
+is asked: each object is shown once, by its true mask in the first frame that shows it: what following alone is worth.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 import surgvos
+from surgvos.core import MaskPrompt, Prompt, TextPrompt
 from surgvos.data.synthetic import SyntheticClip, generate_clip, write_clip
 from surgvos.data.synthetic.phrases import motion_phrases, motion_phrases_for_none
 from surgvos.data.synthetic_phrases import SyntheticPhrasesConfig, foreign_phrase, moves_of
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--min-iou", type=float, help="The same.")
     parser.add_argument("--min-overlap", type=float, help="The same.")
     parser.add_argument("--by-motion", action="store_true")
+    parser.add_argument("--shown", action="store_true")
     parser.add_argument("--no-refine", action="store_true", help="Follow by memory alone.")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
@@ -57,14 +61,15 @@ def main() -> None:
     for number, other in enumerate(clips):
         rng = np.random.default_rng(number)
         asked = choose_by_motion(clip, rng) if chosen.by_motion else choose_phrases(clip, other, rng)
-        if asked:
+        prompts = shown_once(clip, asked) if chosen.shown else {i: (0, TextPrompt(p)) for i, p in asked.items()}
+        if prompts:
             session = surgvos.Session(model, chosen.memory, options, search)
-            follow(session, clip, asked, chosen.out, f"clip_{number:05d}")
+            follow(session, clip, prompts, chosen.out, f"clip_{number:05d}")
         clip = other
     report = evaluate_referring(chosen.out / "runs", chosen.out / "truth")
     regions, found = report.regions.mean, report.score()
     print(f"J&F {regions.jaccard_and_boundary_f:.1f}  J {regions.jaccard:.1f}  F {regions.boundary_f:.1f}")
-    for name, value in found.to_json().items():
+    for name, value in found.to_json().items() if not chosen.shown else ():
         print(f"{name:16} {'-' if value is None else f'{value:.1f}'}")
 
 
@@ -99,17 +104,27 @@ def choose_by_motion(clip: SyntheticClip, rng: np.random.Generator) -> dict[int,
     return asked | ({NOTHING: str(rng.choice(sorted(absent)))} if absent else {})
 
 
-def follow(session: surgvos.Session, clip: SyntheticClip, asked: dict[int, str], out: Path, name: str) -> None:
+def shown_once(clip: SyntheticClip, asked: Mapping[int, str]) -> dict[int, tuple[int, Prompt]]:
+    """Object id -> the first frame that shows it, and its mask there."""
+    masks = {i: clip.instances == i for i in asked if i != NOTHING}
+    firsts = {i: int(mask.any(axis=(1, 2)).argmax()) for i, mask in masks.items()}
+    return {i: (first, MaskPrompt(masks[i][first])) for i, first in firsts.items()}
+
+
+def follow(
+    session: surgvos.Session, clip: SyntheticClip, prompts: Mapping[int, tuple[int, Prompt]], out: Path, name: str
+) -> None:
     """Write a clip, its truth, and what a session finds in it."""
     write_clip(clip, out / "clips", name)
-    truth = np.where(np.isin(clip.instances, list(asked)), clip.instances, 0)
+    truth = np.where(np.isin(clip.instances, list(prompts)), clip.instances, 0)
     (out / "truth" / name).mkdir(parents=True)
     for index, labels in enumerate(truth):
         write_label_map(out / "truth" / name / f"{index:05d}.png", labels)
-    for object_id, phrase in asked.items():
-        session.add_prompt(0, object_id, surgvos.TextPrompt(phrase))
+    for object_id, (index, prompt) in prompts.items():
+        session.add_prompt(index, object_id, prompt)
     video = surgvos.open_video(out / "clips" / "JPEGImages" / name)
-    segment_video(session, video, out / "runs" / name, RunSettings(), {"asked": {str(i): p for i, p in asked.items()}})
+    asked = {str(i): prompt.phrase for i, (_, prompt) in prompts.items() if isinstance(prompt, TextPrompt)}
+    segment_video(session, video, out / "runs" / name, RunSettings(), {"asked": asked})
 
 
 if __name__ == "__main__":
