@@ -209,29 +209,6 @@ def nano_phrases_further() -> TrainConfig:
     return replace(nano_phrases_longer(), init_from="runs/nano_objects_further/model.safetensors", seed=12)
 
 
-def nano_objects_fourth() -> TrainConfig:
-    """The box model goes on learning to find objects, in smaller steps; after ``nano_phrases_further``."""
-    further = nano_objects_further()
-    return replace(
-        further,
-        init_from="runs/nano_phrases_further/model.safetensors",
-        stages=(stage_of(2400, 1, (256, 320), 12),),
-        optimiser=replace(further.optimiser, learning_rate=1e-3),
-        seed=13,
-    )
-
-
-def nano_phrases_fourth() -> TrainConfig:
-    """The box model goes on learning to read; after ``nano_objects_fourth``."""
-    further = nano_phrases_further()
-    return replace(
-        further,
-        init_from="runs/nano_objects_fourth/model.safetensors",
-        stages=(replace(further.stages[0], steps=1900),),
-        seed=14,
-    )
-
-
 def nano_overseer() -> TrainConfig:
     """The overseer in the box: on the tracker's trunk, it learns which class each pixel of a frame is of."""
     clips = nano_clips()
