@@ -58,9 +58,11 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--memories", nargs="+", default=["recent", "pruned", "diverse"])
     parser.add_argument("--shown", action="store_true")
+    parser.add_argument("--no-refine", action="store_true", help="Follow by memory alone.")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     model = surgvos.load_model(chosen.model)
+    options = surgvos.SessionOptions(refine=not chosen.no_refine)
     scene = dataclasses.replace(
         SyntheticPhrasesConfig().scene, image_hw=(256, 320), num_frames=chosen.frames, recognisable=1.0, reentry=0.5
     )
@@ -73,7 +75,7 @@ def main() -> None:
         write_truth(video, asked, chosen.out / "truth" / name)
         for memory, again in product(chosen.memories, (True, False)):
             search = SearchOptions() if again else SearchOptions(lost_after=None)
-            session = surgvos.Session(model, memory=memory, search=search)
+            session = surgvos.Session(model, memory, options, search)
             for object_id, phrase in asked.items():
                 if chosen.shown:
                     index, mask = first_sight(clip, object_id)

@@ -32,7 +32,7 @@ class ModelOptions:
         typer.Option(
             "--refine/--no-refine",
             help="Correct what is followed by the objects that the image alone shows, where the model can: better "
-            "outlines, about half the speed [yes; live: no]",
+            "outlines, for up to 1.4 times the time [yes; live: no]",
         ),
     ] = None
 
