@@ -101,7 +101,7 @@ def _job(
     settings, options = running.parse()
     return SegmentJob(
         **network.parse(),
-        options=replace(options, refine=network.refine is not False),
+        options=replace(options, refine=network.refines()),
         search=finding.parse(),
         settings=settings,
         overseeing=oversight.parse(by_video=many),

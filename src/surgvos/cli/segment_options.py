@@ -36,6 +36,10 @@ class ModelOptions:
         ),
     ] = None
 
+    def refines(self, *, by_default: bool = True) -> bool:
+        """Whether what is followed is refined; `SessionOptions.refine`."""
+        return by_default if self.refine is None else self.refine
+
     def parse(self) -> dict[str, Any]:
         """Fields of a `SegmentJob`."""
         return {name: getattr(self, name) for name in ("model", "size", "memory", "device", "dtype", "backend")}

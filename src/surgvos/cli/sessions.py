@@ -36,7 +36,7 @@ def load_sessions(
     spare_a_core(next(model.parameters()).device)
 
     def new_session(options: SessionOptions | None = None) -> Session:
-        options = replace(options or SessionOptions(), refine=refine if network.refine is None else network.refine)
+        options = replace(options or SessionOptions(), refine=network.refines(by_default=refine))
         return Session(model, network.memory, options, search)
 
     new_session()  # a wrong name of a policy is said before anything runs

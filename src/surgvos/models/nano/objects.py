@@ -172,7 +172,7 @@ def _propose_in(maps: ObjectMaps, n: int, max_objects: int) -> tuple[Tensor, Ten
     with torch.no_grad():
         order = quality.argsort(descending=True, stable=True)
         order = order[quality[order] > _LEAST_QUALITY]
-        shown = shown_by_places(kernels[order], outlines)
+        shown = shown_by_places(kernels[order], F.avg_pool2d(outlines, 2))
         is_shown = shown.any(dim=1)
         order, shown = order[is_shown], shown[is_shown]
     groups = [order[group] for group in _group(shown, max_objects)]
@@ -185,8 +185,8 @@ def _propose_in(maps: ObjectMaps, n: int, max_objects: int) -> tuple[Tensor, Ten
 
 
 def shown_by_places(kernels: Tensor, outlines: Tensor) -> Tensor:
-    """What places ``(P, C)`` outline with ``(C, 2h, 2w)`` at stride 4, as 0 and 1 at stride 8: ``(P, h w)``."""
-    return (kernels @ F.avg_pool2d(outlines, 2).flatten(1) > 0).float()
+    """What places ``(P, C)`` outline with ``(C, h, w)``, as 0 and 1: ``(P, h w)``."""
+    return (kernels @ outlines.flatten(1) > 0).float()
 
 
 def _group(shown: Tensor, max_groups: int) -> list[Tensor]:
