@@ -212,7 +212,8 @@ def _draw_pixels(region: Tensor, generator: torch.Generator) -> Tensor:
     """One random pixel of each region ``(B, H, W)``, none of which may be empty: int64 ``(B, 2)`` as (x, y)."""
     counts = region.flatten(1).cumsum(dim=1, dtype=torch.int32)
     totals = counts[:, -1:]
-    share = torch.rand((region.shape[0], 1), generator=generator, dtype=torch.float64).to(region.device)
+    # Not every accelerator has float64.
+    share = torch.rand((region.shape[0], 1), generator=generator, dtype=torch.float64).float().to(region.device)
     rank = (share * totals).floor().to(torch.int32) + 1
     flat = torch.searchsorted(counts, rank.clamp(max=totals))[:, 0].clamp(max=counts.shape[1] - 1)
     width = region.shape[-1]
