@@ -184,6 +184,14 @@ def test_no_device_is_named_outside_cli() -> None:
                 assert "cuda" not in node.value.lower(), f"{where} names cuda"
 
 
+def test_uploads_go_through_one_place() -> None:
+    """Which knows on what devices a copy that is not waited for is safe."""
+    for path in modules_outside("models.devices"):
+        for call in calls_of(path):
+            names = [keyword.arg for keyword in call.keywords]
+            assert "non_blocking" not in names, f"{path.relative_to(PACKAGE)}:{call.lineno}; see models.devices.upload"
+
+
 def test_no_file_or_function_is_named_after_nothing() -> None:
     for path in MODULES:
         assert path.stem not in {"utils", "util", "misc", "common"}, path

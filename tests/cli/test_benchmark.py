@@ -60,7 +60,7 @@ def test_transformers_runs_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ((*NANO, "--versus", "transformers"), "expected --versus without --video"),
         ((*NANO[:5], "--versus", "transformers"), "expected a SAM 2 model"),
         ((*NANO, "--video", "wide"), "expected a size such as 1280x720"),
-        ((*NANO, "--size", "256"), "expected no input size for surgvos-nano"),
+        ((*NANO, "--size", "40"), "expected an image size of at least 64, got 40"),
         ((*NANO, "--memory", "elephant"), "expected a memory policy"),
         ((*NANO, "--backend", "tpu"), "expected a backend, one of torch, compile, onnx"),
         ((*NANO, "--dtype", "bf16", "--backend", "onnx"), "expected fp32 on the CPU for backend onnx, got bfloat16"),

@@ -123,6 +123,15 @@ def model_of(family: str) -> Any:
     return model
 
 
+@each_model
+def test_inputs_of_another_size_need_no_other_weights(family: str) -> None:
+    model = model_of(family)
+    larger = FAMILIES[family].model_class(TOYS[family].with_image_size(2 * SIDE))
+    larger.load_state_dict(model.state_dict())
+    (height, width), (own_height, own_width) = larger.input_hw((SIDE, SIDE)), model.input_hw((SIDE, SIDE))
+    assert height * width == 4 * own_height * own_width
+
+
 def images(num_images: int = 1, seed: int = 1) -> Tensor:
     return torch.randn(num_images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 

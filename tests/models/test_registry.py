@@ -11,7 +11,7 @@ import torch
 from models.test_checkpoints import TOY
 from surgvos.errors import CheckpointError, ConfigError
 from surgvos.models.checkpoints import save_model
-from surgvos.models.devices import resolve_device, resolve_dtype, spare_a_core
+from surgvos.models.devices import resolve_device, resolve_dtype, spare_a_core, upload
 from surgvos.models.registry import load_model, model_names
 from surgvos.models.sam2 import Sam2Model
 from surgvos.models.zoo import ZOO
@@ -92,6 +92,15 @@ def test_offline_name_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_auto_device_exists() -> None:
     assert torch.zeros(1, device=resolve_device("auto")).item() == 0
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", True), ("mps", True), ("cuda", False), ("cuda:1", False)])
+def test_uploads_wait_where_what_is_uploaded_may_still_be_read(device: str, waits: bool) -> None:
+    class Uploaded(torch.Tensor):
+        def to(self, *args: object, non_blocking: bool = False) -> object:
+            return args, non_blocking
+
+    assert upload(torch.zeros(3).as_subclass(Uploaded), device) == ((device,), not waits)
 
 
 @pytest.mark.parametrize("device", ["cpux", "xla", "cuda:99"])

@@ -132,7 +132,7 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(help="A new file ending in .safetensors.")],
     image_size: Annotated[
-        int | None, typer.Option(min=32, help="Input size of a SAM 2 model, which no checkpoint of it tells.")
+        int | None, typer.Option(min=32, help="Input size, which no checkpoint of SAM 2 tells; see segment --size.")
     ] = None,
 ) -> None:
     """Rewrite a checkpoint as safetensors that hold their configuration; float32, checked on the way.

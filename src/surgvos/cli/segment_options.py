@@ -20,7 +20,14 @@ class ModelOptions:
     """What follows, and where."""
 
     model: Annotated[str, typer.Option(help="Name of a model, a weights file, or its folder")] = "surgvos-nano"
-    size: Annotated[int | None, typer.Option(min=32, help="Input size of a SAM 2 model [its own]")] = None
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="Side in px of the input, or of a square of as many pixels where it keeps the video's proportions "
+            "(surgvos-nano, whose own is 286): more is finer, and slower [its own]",
+        ),
+    ] = None
     memory: Annotated[str, typer.Option(help="What is remembered: recent, pruned or diverse")] = "recent"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16")] = "auto"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from surgvos.errors import InputError
+from surgvos.models.devices import upload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +62,7 @@ class ClipBatch:
 
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch on a device."""
-        images, masks, object_image = (
-            x.to(device, non_blocking=True) for x in (self.images, self.masks, self.object_image)
-        )
+        images, masks, object_image = (upload(x, device) for x in (self.images, self.masks, self.object_image))
         return ClipBatch(images, masks, object_image, self.phrases)
 
     def pin_memory(self) -> ClipBatch:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from surgvos.core.labels import LabelSpace
 from surgvos.errors import InputError
+from surgvos.models.devices import upload
 
 UNLABELLED = 255
 """Label of pixels that say nothing."""
@@ -41,7 +42,7 @@ class FrameBatch:
 
     def to(self, device: torch.device | str) -> FrameBatch:
         """The same batch on a device."""
-        return FrameBatch(*(x.to(device, non_blocking=True) for x in (self.images, self.labels, self.class_weights)))
+        return FrameBatch(*(upload(x, device) for x in (self.images, self.labels, self.class_weights)))
 
     def pin_memory(self) -> FrameBatch:
         """The same batch in page-locked memory, from where it is copied sooner; data loaders call it."""

@@ -8,7 +8,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> nn.Mo
 
     Args:
         path: The file.
-        image_size: Input size instead of the configured one, for models that have one.
+        image_size: Input size instead of the configured one; see `load_model`.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit.
@@ -51,11 +51,7 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> nn.Mo
     path = Path(path)
     family, config, state = _recognise(path)
     if image_size is not None:
-        if not any(field.name == "image_size" for field in fields(config)):
-            raise ConfigError(
-                f"expected no image_size for {path.name}, got {image_size}, try without: it follows the video's size"
-            )
-        config = replace(config, image_size=image_size)
+        config = config.with_image_size(image_size)
     with torch.device("meta"):
         model = family.model_class(config)
     _check_fits(model, state, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from torch import Tensor
 
 from surgvos.errors import ConfigError
 
@@ -43,6 +44,15 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     if resolved is None or resolved not in _DTYPES.values():
         raise ConfigError(f"expected a precision, one of auto, {', '.join(_DTYPES)}, got {dtype!r}, try 'auto'")
     return resolved
+
+
+def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Bring a tensor of the CPU to a device; it may be dropped or written over afterwards.
+
+    The device is waited for unless it is CUDA, which has read ordinary memory when the call returns and keeps locked
+    memory for as long as it reads. Apple's GPUs read later what may be gone by then (PyTorch issues 139550 and 189690).
+    """
+    return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
 
 
 def spare_a_core(device: torch.device) -> None:

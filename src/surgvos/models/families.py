@@ -37,7 +37,7 @@ class Family:
     """One kind of model.
 
     Attributes:
-        config_class: Its configuration, a frozen dataclass.
+        config_class: Its configuration, a frozen dataclass with ``with_image_size``.
         model_class: Built from a configuration alone.
         matches: Whether weights without metadata are of this kind.
         infer_config: Read the configuration off the weights' names and shapes.

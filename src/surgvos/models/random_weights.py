@@ -62,9 +62,7 @@ def build_with_random_weights(
         )
     config = ARCHITECTURES[name]()
     if image_size is not None:
-        if not isinstance(config, Sam2Config):
-            raise ConfigError(f"expected no input size for {name}, got {image_size}: it follows the video's size")
-        config = replace(config, image_size=image_size)
+        config = config.with_image_size(image_size)
     model = _build(config)
     fill_with_random_weights(model, seed)
     where = resolve_device(device)

@@ -68,7 +68,8 @@ def load_model(
         device: ``"auto"``, ``"cpu"`` or an accelerator's name.
         dtype: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``: precision of matrix products, which the returned
             model carries as ``compute_dtype``.
-        image_size: Input size instead of the model's own, a multiple of 32; for models with a fixed one.
+        image_size: Input size instead of the model's own, a multiple of 32. A model whose input keeps the video's
+            proportions (``surgvos-nano``) takes the side of a square of as many pixels.
 
     Raises:
         ConfigError: Unknown name, device or precision, or an unsuitable size.

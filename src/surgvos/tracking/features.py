@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from surgvos.core.frame import Frame
+from surgvos.models.devices import upload
 from surgvos.models.interface import ImageFeatures, VideoModel
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -72,5 +73,5 @@ class FeatureCache:
         image = resize_image(frame.image, self._model.input_hw(frame.hw), self._model.resize)
         device = next(self._model.parameters()).device
         # A tensor cannot be read-only, as frames may be.
-        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device, non_blocking=True)
+        pixels = upload(torch.from_numpy(np.require(image, requirements=["C", "W"])), device)
         return normalize_images(pixels.permute(2, 0, 1).unsqueeze(0))

@@ -16,6 +16,7 @@ from torch import Tensor
 from surgvos.memory.bank import MemoryBank
 from surgvos.memory.entry import MemoryEntry, MemoryQuery, MemorySelection, resolved
 from surgvos.memory.policy import MemoryPolicy, select_all
+from surgvos.models.devices import upload
 from surgvos.models.interface import (
     EncodedMemory,
     ImageFeatures,
@@ -131,8 +132,7 @@ def stack_selections(selections: Sequence[MemorySelection]) -> MemoryBatch | Non
         return None
     features = torch.stack([_attended(s, [entry.features for entry, _ in s.spatial]) for s in selections])
     device = features.device
-    # The device is not waited for: what is uploaded is small, and has been copied when the call returns.
-    slots = torch.tensor([[slot for _, slot in s.spatial] for s in selections]).to(device, non_blocking=True)
+    slots = upload(torch.tensor([[slot for _, slot in s.spatial] for s in selections]), device)
     kept = [s.kept for s in selections if s.kept is not None]
     if kept:
         slots = slots.gather(1, torch.stack(kept))
@@ -140,7 +140,7 @@ def stack_selections(selections: Sequence[MemorySelection]) -> MemoryBatch | Non
     if first.pointers:
         pointers = torch.stack([torch.stack([p for p, _ in s.pointers]) for s in selections])
         offsets = torch.tensor([[o for _, o in s.pointers] for s in selections], dtype=torch.float32)
-        offsets = offsets.to(device, non_blocking=True)
+        offsets = upload(offsets, device)
     return MemoryBatch(features, slots, _stack_keys(selections), pointers, offsets)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from surgvos.errors import ConfigError
+
+_MIN_SIDE_PX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,18 @@ class NanoConfig:
                 f"expected one reach per head ({self.num_heads}), got {len(self.recent_reach)} and "
                 f"{len(self.prompted_reach)}"
             )
-        if self.input_area_px < 64 * 64 or self.num_recent < 1:
+        if self.input_area_px < _MIN_SIDE_PX**2 or self.num_recent < 1:
             raise ConfigError("expected input_area_px >= 4096 and num_recent >= 1")
+
+    def with_image_size(self, image_size: int) -> Self:
+        """The same network for inputs of as many pixels as a square of this side has.
+
+        Raises:
+            ConfigError: It is too small to see anything in.
+        """
+        if image_size < _MIN_SIDE_PX:
+            raise ConfigError(f"expected an image size of at least {_MIN_SIDE_PX}, got {image_size}, try 286")
+        return replace(self, input_area_px=image_size**2)
 
 
 def hw_of_area(video_hw: tuple[int, int], area_px: int) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Self
 
 from surgvos.errors import ConfigError
 
@@ -87,6 +88,14 @@ class Sam2Config:
                 f"expected global_blocks among {sum(self.stages)} blocks and none that opens a stage, "
                 f"got {self.global_blocks}, try one of the presets"
             )
+
+    def with_image_size(self, image_size: int) -> Self:
+        """The same network for inputs of this size.
+
+        Raises:
+            ConfigError: It is no multiple of 32.
+        """
+        return replace(self, image_size=image_size)
 
     @property
     def stage_dims(self) -> tuple[int, ...]:
