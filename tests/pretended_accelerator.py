@@ -26,6 +26,7 @@ operations_seen: set[str] = set()
 """Names of all that was asked of the accelerator."""
 
 _CPU = torch.device("cpu")
+_POOLS = "aten::_adaptive_avg_pool2d"
 _MAY_COPY = "aten::copy_"
 _MAY_INDEX = ("aten::index", "aten::index_put", "aten::index_put_")
 """An accelerator's tensor may be indexed by one of the CPU."""
@@ -114,7 +115,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], again: Callable[[], Any])
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     targets = [leaf for leaf in leaves if isinstance(leaf, torch.device)]
     name = func.overloadpacket._qualified_op_name
-    _check(name, tensors)
+    _check_devices(name, tensors)
+    if name == _POOLS and any(size % into for size, into in zip(args[0].shape[-2:], args[1], strict=True)):
+        raise WrongDeviceError(f"{name} of {tuple(args[0].shape)} into {args[1]}, which MPS does not divide")
     if kwargs.get("pin_memory"):  # which CUDA's driver does
         kwargs = kwargs | {"pin_memory": False}
     if targets:
@@ -140,7 +143,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], again: Callable[[], Any])
         return tree_map(placed, found)
 
 
-def _check(name: str, tensors: list[Tensor]) -> None:
+def _check_devices(name: str, tensors: list[Tensor]) -> None:
     """Refuse what a GPU refuses; a single number of the CPU goes with everything."""
     if name == _MAY_COPY:
         return

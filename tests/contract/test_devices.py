@@ -113,6 +113,7 @@ def test_the_pretence_refuses_what_a_gpu_refuses() -> None:
             lambda: torch.ones(3)[there.long()],
             lambda: torch.nn.functional.linear(there, torch.ones(2, 3)),
             lambda: there.double(),
+            lambda: torch.nn.functional.adaptive_avg_pool2d(there[None, None], (1, 2)),
         ):
             with pytest.raises(WrongDeviceError):
                 wrong()
