@@ -47,10 +47,11 @@ def main() -> None:
     parser.add_argument("--min-overlap", type=float, help="The same.")
     parser.add_argument("--by-motion", action="store_true")
     parser.add_argument("--shown", action="store_true")
+    parser.add_argument("--size", type=int, help="Input size; see `surgvos segment --size`.")
     parser.add_argument("--no-refine", action="store_true", help="Follow by memory alone.")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    model = surgvos.load_model(chosen.model)
+    model = surgvos.load_model(chosen.model, image_size=chosen.size)
     scene = dataclasses.replace(SyntheticPhrasesConfig().scene, image_hw=(256, 320), num_frames=chosen.frames)
     if chosen.by_motion:
         scene = dataclasses.replace(scene, rest=0.5)

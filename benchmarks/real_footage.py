@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--model", default="surgvos-nano")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, help="Input size; see `surgvos segment --size`.")
     parser.add_argument("--no-refine", action="store_true", help="Follow by memory alone.")
     chosen = parser.parse_args()
     folder = chosen.samples / "endovis15_robotic"
@@ -34,7 +35,7 @@ def main() -> None:
     masks = read_mask_video(truth, {1: TOOL_THRESHOLD})
     first = masks[next(iter(masks))][1]
     click = error_centres(torch.from_numpy(first)[None]).numpy()
-    model = surgvos.load_model(chosen.model)
+    model = surgvos.load_model(chosen.model, image_size=chosen.size)
     prompts = {
         "mask": surgvos.MaskPrompt(first),
         "click": surgvos.PointPrompt(click),
