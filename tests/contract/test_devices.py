@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from contract.test_models import TOYS, model_of
-from helpers import moving_square_frames
+from helpers import moving_square_frames, write_video
 from overseer.networks import frames, published_mask_rcnn, random_state, state_of
 from overseer.test_query_detectors import TWO, toy_shapes
 from pretended_accelerator import (
@@ -25,6 +26,7 @@ from pretended_accelerator import (
     without_mps_kernel,
 )
 from surgvos import BoxPrompt, MaskPrompt, PointPrompt, Session, TextPrompt, load_model
+from surgvos.cli.main import app
 from surgvos.core import Frame, FrameResult
 from surgvos.core.label_tables import LABEL_SPACES
 from surgvos.data.synthetic import SceneConfig, generate_clip
@@ -162,6 +164,28 @@ def test_the_model_in_the_box() -> None:
     assert answers[-1].masks[1].any()
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--box", "1@0:30,40,200,200", "--overlay"),
+        ("--text", "the vessel", "--memory", "diverse"),
+        ("--overseer", "surgvos-nano"),
+    ],
+    ids=lambda asked: asked[0],
+)
+def test_whole_commands(asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "case.mp4", [frame.image for frame in scene(6)])
+    for module in ("models.registry", "overseer.load"):
+        monkeypatch.setattr(f"surgvos.{module}.resolve_device", lambda device="auto": DEVICE)
+    operations_seen.clear()
+    command = ["segment", str(tmp_path / "case.mp4"), "--out", str(tmp_path / "out"), "--dtype", "fp32", *asked]
+    with pretended_accelerator():
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out/masks").glob("*.png"))) == 6
+    assert "aten::convolution" in operations_seen
+
+
 DETECTORS: dict[str, Callable[[torch.device], Any]] = {
     "mask_rcnn": lambda device: MaskRcnnDetector(
         random_state(published_mask_rcnn(18, is_larger=False)), LABEL_SPACES["cadis-2"], device=device
@@ -179,10 +203,10 @@ def detector_in_the_box(device: torch.device) -> Any:
     return detector
 
 
-def scene() -> list[Frame]:
+def scene(num_frames: int = 1) -> list[Frame]:
     """Of which the detector in the box recognises something."""
-    clip = generate_clip(3, SceneConfig(num_frames=1, image_hw=(256, 320)))
-    return [Frame(0, "00000", clip.frames[0])]
+    clip = generate_clip(3, SceneConfig(num_frames=num_frames, image_hw=(256, 320)))
+    return [Frame(index, f"{index:05d}", image) for index, image in enumerate(clip.frames)]
 
 
 @pytest.mark.parametrize("name", DETECTORS)
