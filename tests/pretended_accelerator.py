@@ -25,6 +25,9 @@ DEVICE = torch.device("cuda:0")
 operations_seen: set[str] = set()
 """Names of all that was asked of the accelerator."""
 
+waits: list[str] = []
+"""What let the CPU wait until all was done that it had asked of the accelerator, one after the other."""
+
 _CPU = torch.device("cpu")
 _POOLS = "aten::_adaptive_avg_pool2d"
 _MAY_COPY = "aten::copy_"
@@ -126,6 +129,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], again: Callable[[], Any])
         is_there = isinstance(tensors[0], OnAccelerator)
     else:
         is_there = any(isinstance(tensor, OnAccelerator) for tensor in tensors)
+    if _waits(func.name(), tensors, targets, kwargs):
+        waits.append(func.name())
     if is_there:
         operations_seen.add(func.name())
     with torch.inference_mode(False), torch.no_grad():
@@ -141,6 +146,17 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], again: Callable[[], Any])
             return OnAccelerator(answer) if is_there else answer
 
         return tree_map(placed, found)
+
+
+def _waits(name: str, tensors: list[Tensor], targets: list[torch.device], kwargs: dict[str, Any]) -> bool:
+    """Whether CUDA's stream is waited for: for what is to be known on the CPU, and for copies that nobody said need not
+    be waited for. How many elements a mask picks is to be known, too.
+    """
+    is_there = any(isinstance(tensor, OnAccelerator) for tensor in tensors)
+    if name == "aten::_to_copy" and targets:
+        return is_there != (targets[0].type != "cpu") and not kwargs.get("non_blocking")
+    picks = name == "aten::index.Tensor" and any(tensor.dtype == torch.bool for tensor in tensors[1:])
+    return is_there and (picks or name in ("aten::_local_scalar_dense", "aten::nonzero"))
 
 
 def _check_devices(name: str, tensors: list[Tensor]) -> None:

@@ -23,6 +23,7 @@ from pretended_accelerator import (
     WrongDeviceError,
     operations_seen,
     pretended_accelerator,
+    waits,
     without_mps_kernel,
 )
 from surgvos import BoxPrompt, MaskPrompt, PointPrompt, Session, TextPrompt, load_model
@@ -140,6 +141,29 @@ def test_memories_are_kept_written_and_read(family: str, memory: str, tmp_path: 
 def test_what_is_named_is_looked_for(family: str) -> None:
     prompts = [(0, 1, TextPrompt("the stapler on the left")), (0, 2, TextPrompt("the liver"))]
     assert_same_there(lambda: model_of(family), lambda model: follow(model, prompts))
+
+
+@pytest.mark.parametrize(
+    ("family", "memory", "kind"),
+    [
+        *(("sam2", memory, kind) for memory in POLICIES for kind in ("mask", "several")),
+        *(("resurgsam2", "diverse", kind) for kind in ("mask", "several", "named")),
+    ],
+)
+def test_a_gpu_is_waited_for_only_at_the_end_of_a_frame(family: str, memory: str, kind: str) -> None:
+    """Elsewhere it would stand still until it is told what is next."""
+    prompts = SHOWN | {
+        "several": [(0, 1, MaskPrompt(MASKS[0])), (0, 2, PointPrompt([(90, 20)])), (2, 3, MaskPrompt(MASKS[2]))],
+        "named": [(0, 1, TextPrompt("the stapler")), (0, 2, TextPrompt("the liver"))],
+    }
+    with pretended_accelerator() as device:
+        session = Session(model_of(family).to(device), memory=POLICIES[memory]())
+        for prompt in prompts[kind]:
+            session.add_prompt(*prompt)
+        for index, image in enumerate(IMAGES):
+            waits.clear()
+            session.step(Frame(index, f"{index:05d}", image))
+    assert waits == ["aten::_to_copy"] * 2, "masks, and what the log says of them"
 
 
 def test_apples_gpus_know_every_operation() -> None:

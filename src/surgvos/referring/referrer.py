@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgvos.memory import MemoryQuery
+from surgvos.models.devices import upload
 from surgvos.models.interface import ImageFeatures, MaskPrediction, ReferringModel, TextFeatures
 
 
@@ -142,7 +143,7 @@ def stack_texts(texts: Sequence[TextFeatures]) -> TextFeatures:
 
 def take_rows(prediction: MaskPrediction, rows: Tensor) -> MaskPrediction:
     """The predictions of some objects: int64 ``(B',)``."""
-    rows = rows.to(prediction.logits.device)
+    rows = upload(rows, prediction.logits.device)
     return replace(
         prediction,
         logits=prediction.logits[rows],

@@ -32,8 +32,9 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int], method: str) -> np
 def normalize_images(images: Tensor) -> Tensor:
     """uint8 RGB ``(N, 3, H, W)`` -> float32 with ImageNet's mean 0 and deviation 1, channels last in memory."""
     num_images, _, height, width = images.shape
-    scale = 1 / (255 * torch.tensor(IMAGE_STD, device=images.device))
-    offset = -255 * torch.tensor(IMAGE_MEAN, device=images.device) * scale
+    scale = 1 / (255 * torch.tensor(IMAGE_STD))
+    offset = -255 * torch.tensor(IMAGE_MEAN) * scale
+    scale, offset = upload(scale, images.device), upload(offset, images.device)
     # Whole rows of interleaved colours: broadcasting over three numbers at a time is six times slower on a CPU.
     rows = images.permute(0, 2, 3, 1).reshape(num_images, height, width * 3).float()
     normal = torch.addcmul(offset.repeat(width), rows, scale.repeat(width))

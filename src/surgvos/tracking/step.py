@@ -187,7 +187,7 @@ def _group_by_shape(selections: Sequence[MemorySelection], *, by_frames: bool) -
 
 
 def _index(slots: list[int], features: ImageFeatures) -> Tensor:
-    return torch.tensor(slots, device=features.levels[0].device)
+    return upload(torch.tensor(slots), features.levels[0].device)
 
 
 def _take_prompts(prompts: PromptBatch, slots: list[int]) -> PromptBatch:
@@ -205,7 +205,7 @@ def _in_order(parts: list[MaskPrediction], groups: list[list[int]]) -> MaskPredi
     if len(parts) == 1:
         return parts[0]
     order = torch.tensor([slot for group in groups for slot in group]).argsort()
-    order = order.to(parts[0].logits.device)
+    order = upload(order, parts[0].logits.device)
 
     def join(name: str) -> Tensor | None:
         values = [getattr(part, name) for part in parts]

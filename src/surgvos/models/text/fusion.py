@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from surgvos.models.devices import upload
 from surgvos.models.sam2.attention import Attention
 from surgvos.models.sam2.layers import MLP
 from surgvos.models.sam2.position import sine_encoding
@@ -166,7 +167,7 @@ class CrossModalFusion(nn.Module):
         num_phrases, num_pixels = len(tokens), height * width
         image = torch.cat([frame.flatten(2).transpose(1, 2) for frame in frames], dim=1)
         where = sine_encoding(image.shape[-1], height, width, image.device).flatten(1).T
-        when = self.temporal_pos_embed[0, list(moments)]
+        when = self.temporal_pos_embed[0, upload(torch.tensor(moments), image.device)]
         positions = (when[:, None] + where).flatten(0, 1)[None]
         tokens = torch.cat([self.cls_token.weight.expand(num_phrases, 1, -1), tokens.to(image.dtype)], dim=1)
         bias = None if is_token is None else _bias_against_padding(is_token, image.dtype)
