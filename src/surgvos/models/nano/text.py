@@ -10,8 +10,10 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from surgvos.errors import InputError
+from surgvos.models.devices import upload
 from surgvos.models.interface import TextFeatures
 
 _NUM_LETTERS = (3, 4, 5)
@@ -55,7 +57,7 @@ class PhraseEncoder(nn.Module):
     def __init__(self, width: int, num_buckets: int, max_words: int, depth: int) -> None:
         super().__init__()
         self.num_buckets, self.max_words = num_buckets, max_words
-        self.letters = nn.EmbeddingBag(num_buckets, width, mode="mean")
+        self.letters = nn.Embedding(num_buckets, width)
         self.order = nn.Parameter(torch.randn(max_words, width) * 0.1)
         self.layers = nn.ModuleList(attention_layer(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -84,11 +86,12 @@ class PhraseEncoder(nn.Module):
         return TextFeatures(tokens, is_token, tokens.sum(dim=1) / lengths[:, None])
 
     def _embed(self, words: Sequence[str]) -> Tensor:
-        buckets = [buckets_of(word, self.num_buckets) for word in words]
-        starts = torch.tensor([0, *(len(b) for b in buckets[:-1])]).cumsum(0)
-        flat = torch.tensor([bucket for word in buckets for bucket in word])
-        device = self.order.device
-        return self.letters(flat.to(device), starts.to(device))
+        """The mean of each word's runs of letters, ``(W, width)``."""
+        # Not by an `EmbeddingBag`, for which PyTorch had no kernel on Apple's GPUs for long.
+        buckets = [torch.tensor(buckets_of(word, self.num_buckets)) for word in words]
+        padded = upload(pad_sequence(buckets, batch_first=True, padding_value=-1), self.order.device)
+        is_run = (padded >= 0)[..., None]
+        return (self.letters(padded.clamp(min=0)) * is_run).sum(dim=1) / is_run.sum(dim=1)
 
 
 def attention_layer(width: int) -> nn.TransformerEncoderLayer:
