@@ -129,7 +129,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], again: Callable[[], Any])
         is_there = isinstance(tensors[0], OnAccelerator)
     else:
         is_there = any(isinstance(tensor, OnAccelerator) for tensor in tensors)
-    if _waits(func.name(), tensors, targets, kwargs):
+    if _waits(func.name(), args, tensors, targets, kwargs):
         waits.append(func.name())
     if is_there:
         operations_seen.add(func.name())
@@ -148,13 +148,16 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], again: Callable[[], Any])
         return tree_map(placed, found)
 
 
-def _waits(name: str, tensors: list[Tensor], targets: list[torch.device], kwargs: dict[str, Any]) -> bool:
+def _waits(name: str, args: Any, tensors: list[Tensor], targets: list[torch.device], kwargs: dict[str, Any]) -> bool:
     """Whether CUDA's stream is waited for: for what is to be known on the CPU, and for copies that nobody said need not
     be waited for. How many elements a mask picks is to be known, too.
     """
     is_there = any(isinstance(tensor, OnAccelerator) for tensor in tensors)
     if name == "aten::_to_copy" and targets:
         return is_there != (targets[0].type != "cpu") and not kwargs.get("non_blocking")
+    if name == _MAY_COPY:
+        is_between = len({isinstance(tensor, OnAccelerator) for tensor in tensors}) == 2
+        return is_between and not kwargs.get("non_blocking") and args[2:] != (True,)
     picks = name == "aten::index.Tensor" and any(tensor.dtype == torch.bool for tensor in tensors[1:])
     return is_there and (picks or name in ("aten::_local_scalar_dense", "aten::nonzero"))
 

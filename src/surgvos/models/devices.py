@@ -47,7 +47,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
 
 
 def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Bring a tensor of the CPU to a device; it may be dropped or written over afterwards.
+    """Bring a tensor of the CPU to a device; it may be dropped afterwards, and written over unless it is page-locked.
 
     The device is not waited for if it is CUDA, which has read ordinary memory when the call returns and keeps locked
     memory for as long as it reads. Apple's GPUs read later what may be gone by then (PyTorch issues 139550 and 189690).
